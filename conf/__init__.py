@@ -1,0 +1,1 @@
+"""Settings files, a package so that an installed glyphmill carries them."""

