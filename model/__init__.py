@@ -1,0 +1,1 @@
+"""The learning side: from shards to a trained, evaluated, registered recogniser."""

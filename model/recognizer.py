@@ -1,0 +1,192 @@
+"""A trained recogniser, read from its bundle. It runs where this repository is not installed: see `export.CODE`."""
+
+import argparse
+import base64
+import binascii
+import csv
+import hashlib
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from model.decode import Reading, greedy
+from pipelines.charset import Charset
+from pipelines.errors import DataError
+from pipelines.images import ImageChecks, decode
+from pipelines.preprocess import PreprocessSpec
+from pipelines.rejects import Reject
+
+BUNDLE = "bundle.json"
+NETWORK = "network.keras"
+BATCH = 64
+
+
+class Prediction(NamedTuple):
+    """What was read of one image; `error` says why nothing could be read."""
+
+    path: str
+    text: str = ""
+    confidence: float = 0.0
+    characters: tuple[float, ...] = ()
+    error: str = ""
+
+
+class Recognizer:
+    """Reads text in images, with the preprocessing, alphabet and decoding that its bundle carries."""
+
+    def __init__(self, network: keras.Model, bundle: dict[str, Any]) -> None:
+        self.bundle = bundle
+        self.charset = Charset(bundle["alphabet"])
+        self.image = PreprocessSpec.model_validate(bundle["image"])
+        self.checks = ImageChecks.model_validate(bundle["checks"])
+        signature = [tf.TensorSpec((None, *self.image.shape), tf.uint8)]
+
+        def frames(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            logits = network(tf.cast(images, tf.float32), training=False)
+            return tf.argmax(logits, axis=-1), tf.reduce_max(tf.nn.softmax(logits), axis=-1)
+
+        self._frames = tf.function(frames, input_signature=signature)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Recognizer":
+        """The recogniser in a bundle's folder. Raises DataError where it is no bundle, or damaged."""
+        folder = Path(folder)
+        try:
+            bundle = json.loads((folder / BUNDLE).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{folder}: no {BUNDLE} of a recogniser in this folder: {error}") from None
+        for name, sha256 in bundle["files"].items():
+            if not (folder / name).is_file() or hashlib.sha256((folder / name).read_bytes()).hexdigest() != sha256:
+                raise DataError(f"{folder / name}: missing or damaged (checksum); download the model again")
+        network = keras.models.load_model(folder / NETWORK, compile=False)  # safe mode: no code in the file is run
+        return cls(network, bundle)
+
+    def read_pixels(self, images: np.ndarray) -> list[Reading]:
+        """Readings of preprocessed images, (N, H, W, C) uint8."""
+        classes, probabilities = self._frames(tf.constant(images, tf.uint8))
+        return greedy(classes.numpy(), probabilities.numpy(), self.charset)
+
+    def predict(self, images: Iterable[tuple[str, Any]], batch: int = BATCH) -> Iterator[Prediction]:
+        """A prediction for each (name, image), in order; an image is what `image_bytes` takes or an array.
+
+        A bad image is a prediction with an error; the others in its batch are read all the same.
+        """
+        pending = iter(images)
+        while group := list(islice(pending, batch)):
+            prepared = [(name, *self._prepare(image)) for name, image in group]
+            good = [pixels for _, pixels, _ in prepared if pixels is not None]
+            readings = iter(self.read_pixels(np.stack(good)) if good else [])
+            for name, pixels, error in prepared:
+                yield Prediction(name, error=error) if pixels is None else Prediction(name, *next(readings))
+
+    def _prepare(self, image: Any) -> tuple[np.ndarray | None, str]:
+        try:
+            if isinstance(image, np.ndarray):
+                return self.image.apply(_from_array(image)), ""
+            return self.image.apply(decode(image_bytes(image), self.checks).image), ""
+        except Reject as reject:
+            return None, f"{reject.reason.value}: {reject.detail}"
+        except (OSError, ValueError) as error:
+            return None, f"unreadable: {error}"
+
+
+def image_bytes(image: Any) -> bytes:
+    """Bytes of an image file from bytes, a path, or base64 text. Raises OSError or ValueError."""
+    if isinstance(image, bytes | bytearray | memoryview):
+        return bytes(image)
+    if isinstance(image, Path):
+        return image.read_bytes()
+    if not isinstance(image, str):
+        raise ValueError(f"expected bytes, a path, base64 text or an array, got {type(image).__name__}")
+    if len(image) < 1024 and Path(image).is_file():
+        return Path(image).read_bytes()
+    try:
+        return base64.b64decode(image.partition(",")[2] if image.startswith("data:") else image, validate=True)
+    except binascii.Error:
+        raise ValueError(f"{image[:80]!r} is neither a file nor base64") from None
+
+
+def files_in(paths: Sequence[str], listing: Iterable[str]) -> Iterator[str]:
+    """The files that `paths` name: files as they are, folders with all files below them, `-` for a list in `listing`."""
+    for path in paths:
+        if path == "-":
+            yield from (line.rstrip("\n") for line in listing if line.strip())
+        elif Path(path).is_dir():
+            found = sorted(p for p in Path(path).rglob("*") if p.is_file())
+            yield from (str(p) for p in found if not any(part.startswith(".") for part in p.relative_to(path).parts))
+        else:
+            yield path
+
+
+def write_predictions(predictions: Iterable[Prediction], form: str) -> int:
+    """Writes predictions to standard output as `csv` or `jsonl`, and returns how many had an error."""
+    failed = 0
+    table = csv.writer(sys.stdout, lineterminator="\n")
+    if form == "csv":
+        table.writerow(["path", "text", "confidence", "error"])
+    for prediction in predictions:
+        failed += bool(prediction.error)
+        if form == "csv":
+            table.writerow([prediction.path, prediction.text, f"{prediction.confidence:.6f}", prediction.error])
+        else:
+            sys.stdout.write(json.dumps(prediction._asdict(), ensure_ascii=False) + "\n")
+    return failed
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments that `jobs.predict` and the downloaded `predict.py` share."""
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="image files, folders, or - for a list on standard input")
+    parser.add_argument("--format", choices=["csv", "jsonl"], default="csv", help="csv (default) or JSON lines")
+    parser.add_argument("--batch", type=int, default=BATCH, help=f"images read at a time (default {BATCH})")
+
+
+def predict_files(recognizer: Recognizer, args: argparse.Namespace) -> int:
+    """Reads what the parsed `args` name and writes it to standard output; returns how many files had an error."""
+    images = ((path, Path(path)) for path in files_in(args.paths, sys.stdin))
+    return write_predictions(recognizer.predict(images, args.batch), args.format)
+
+
+def main(folder: Path, argv: Sequence[str] | None = None) -> None:
+    """The command line of a downloaded bundle."""
+    parser = argparse.ArgumentParser(description="Reads the text in images.")
+    add_arguments(parser)
+    predict_files(Recognizer.load(folder), parser.parse_args(argv))
+
+
+class PyfuncModel:
+    """What MLflow's pyfunc serves: images in, a table of text, confidence, characters and error out."""
+
+    def __init__(self, recognizer: Recognizer) -> None:
+        self.recognizer = recognizer
+
+    def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> Any:
+        """A pandas DataFrame with a row for each image.
+
+        `model_input` is a DataFrame whose first column holds images, or a list or array of them; an image is bytes,
+        base64 text, a path, or an array (H, W) or (H, W, C) uint8.
+        """
+        import pandas as pd
+
+        images = model_input.iloc[:, 0] if isinstance(model_input, pd.DataFrame) else model_input
+        rows = [p._asdict() for p in self.recognizer.predict((str(i), image) for i, image in enumerate(images))]
+        table = pd.DataFrame(rows, columns=list(Prediction._fields)).drop(columns="path")
+        return table.assign(characters=[list(c) for c in table["characters"]])
+
+
+def _load_pyfunc(data_path: str) -> PyfuncModel:
+    """MLflow calls this to load the model (`loader_module` in the MLmodel file)."""
+    return PyfuncModel(Recognizer.load(data_path))
+
+
+def _from_array(image: np.ndarray) -> Image.Image:
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3)):
+        raise ValueError(f"expected a uint8 array (H, W), (H, W, 1) or (H, W, 3), got {image.dtype} {image.shape}")
+    return Image.fromarray(image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image)
