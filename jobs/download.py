@@ -1,0 +1,26 @@
+"""A registered model as a folder that predicts by itself, without this repository.
+
+python -m jobs.download --model models:/glyphmill@champion --output model_out
+python model_out/predict.py images/
+"""
+
+from pathlib import Path
+
+from jobs import entry
+
+
+def main() -> None:
+    parser = entry.parser(__doc__)
+    parser.add_argument("--model", required=True, metavar="URI", help="models:/glyphmill@champion or models:/glyphmill/3")
+    parser.add_argument("--output", required=True, metavar="DIR", help="new or empty folder")
+    args = parser.parse_args()
+
+    entry.load_tensorflow()
+    from model.tracking import download
+
+    folder = download(args.model, Path(args.output))
+    print(f"{args.model} is in {folder}; try: python {folder / 'predict.py'} IMAGE_OR_FOLDER")
+
+
+if __name__ == "__main__":
+    entry.run(main)
