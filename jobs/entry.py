@@ -53,5 +53,8 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(error.exit_code)
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # a full disk, a missing permission: the machine's state, not the program's
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from pipelines.settings import Settings
 
@@ -11,7 +11,7 @@ class NetworkSettings(Settings):
     """The network. `widths` are the channels of the convolution stages; `depth` sequence layers of `units` follow."""
 
     name: Literal["crnn"] = "crnn"
-    widths: tuple[int, ...] = Field(default=(24, 48, 72), min_length=2, max_length=6)
+    widths: tuple[PositiveInt, ...] = Field(default=(24, 48, 72), min_length=2, max_length=6)
     sequence: Literal["conv", "lstm"] = "conv"
     units: int = Field(default=128, ge=2)
     depth: int = Field(default=2, ge=0)
@@ -36,13 +36,13 @@ class OptimiserSettings(Settings):
 
     epochs: int = Field(default=40, ge=1)
     batch_size: int = Field(default=16, ge=1)
-    learning_rate: float = Field(default=2e-3, gt=0)
+    learning_rate: float = Field(default=2e-3, gt=0, allow_inf_nan=False)
     warmup: float = Field(default=0.05, ge=0, lt=1)
     final: float = Field(default=0.01, ge=0, le=1)
     weight_decay: float = Field(default=0.01, ge=0)
     clip_norm: float = Field(default=1.0, gt=0)
     patience: int = Field(default=15, ge=1, description="epochs without a better validation before it stops early")
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**31)
 
 
 class LoaderSettings(Settings):
@@ -61,9 +61,9 @@ class DeviceSettings(Settings):
 class TrackingSettings(Settings):
     """What MLflow is told. `promote`: who becomes champion - the better one on the test split, always, or never the new one."""
 
-    experiment: str = "glyphmill"
+    experiment: str = Field(default="glyphmill", min_length=1)
     run_name: str | None = None
-    registered_model: str = "glyphmill"
+    registered_model: str = Field(default="glyphmill", pattern="^[^/:]+$")
     promote: Literal["better", "always", "never"] = "better"
 
 

@@ -79,7 +79,7 @@ def ingest(input_uri: str, output_uri: str, settings: IngestSettings, runner: Ca
     """
     began = time.monotonic()
     root, output = locate(input_uri), locate(output_uri)
-    if f"{output.uri}/".startswith(f"{root.uri}/"):
+    if output.fs == root.fs and f"{output.path}/".startswith(f"{root.path}/"):
         raise DataError(f"{output.uri}: --output lies inside --input {root.uri}; choose a folder outside it")
     _check_output(output)
     listing = list_files(root)
@@ -127,7 +127,8 @@ def _stands_already(output: Location, digest: str, settings: IngestSettings) -> 
 
 
 def _stage(root: Location, output: Location, listing: pa.Table, settings: IngestSettings) -> Job:
-    for name in OURS:  # what an interrupted run left: it has no manifest, so nobody reads it
+    # what an interrupted run left: it has no manifest, so nobody reads it; the staging folder, which tells of it, goes last
+    for name in sorted(OURS, key=STAGING.__eq__):
         _remove(output.join(name))
     staging = output.join(STAGING)
     staging.fs.create_dir(staging.path)
@@ -146,7 +147,7 @@ def _process(job: Job, files: int, runner: Runner) -> list[GroupResult]:
     groups = [Group(job, number) for number in range(group_count(files, job.settings))]
     results = {r.number: r for r in runner.map(process_group, groups, "ingest", files)}
     repeats: dict[int, list[Repeat]] = {}
-    for repeat in runner.repeats([(r.number, f"{job.staging}/{r.facts}") for r in results.values()]):
+    for repeat in runner.repeats([(r.number, locate(job.staging).join(r.facts).uri) for r in results.values()]):
         repeats.setdefault(repeat.group, []).append(repeat)
     rewrites = [Rewrite(job, results[number], tuple(found)) for number, found in sorted(repeats.items())]
     if rewrites:

@@ -45,6 +45,7 @@ class LabelRule(Settings):
     @classmethod
     def _check_alphabet(cls, alphabet: str | None) -> str | None:
         if alphabet is not None:
+            alphabet = unicodedata.normalize("NFC", alphabet)
             twice = sorted({c for c in alphabet if alphabet.count(c) > 1})
             if twice or not alphabet:
                 raise ValueError(f"each character once, at least one; more than once: {''.join(twice) or 'none'}")
@@ -58,9 +59,10 @@ class LabelRule(Settings):
 
     def label_of(self, path: str) -> str:
         """The label of the file at `path` (relative, with `/`), in Unicode NFC. Raises Reject."""
-        label = unicodedata.normalize("NFC", self._raw_label(path))
+        label = self._raw_label(path)
         if self.case != "keep":
             label = label.lower() if self.case == "lower" else label.upper()
+        label = unicodedata.normalize("NFC", label)  # last: lower() and upper() take some letters apart
         if len(label) < self.min_length:
             raise Reject(Reason.TOO_SHORT, f"label {label!r} is shorter than {self.min_length}")
         if self.max_length is not None and len(label) > self.max_length:

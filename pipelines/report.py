@@ -59,10 +59,10 @@ def write_report(dataset: Dataset, folder: Location) -> Location:
 
 
 def _bars(counts: Mapping[str, int], title: str, unit: str) -> bytes:
-    figure, axes = axes_of(max(4.0, 0.38 * len(counts) + 1.5), 3.2, title)
+    figure, axes = axes_of(max(4.0, 0.4 * len(counts) + 1.5), 3.2, title)
     names = list(counts)
     container = axes.bar(range(len(names)), list(counts.values()), color=INK)
-    turn = max(map(len, names), default=0) > 3
+    turn = max(map(len, names), default=0) > 5
     axes.set_xticks(range(len(names)), names, rotation=20 if turn else 0, ha="right" if turn else "center")
     axes.bar_label(container, fontsize=7, padding=2)
     axes.margins(y=0.12)

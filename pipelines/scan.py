@@ -17,15 +17,18 @@ LISTING = pa.schema([("id", pa.int64()), ("path", pa.binary()), ("size", pa.int6
 def list_files(root: Location) -> pa.Table:
     """All files under `root` in the order of their ids: schema LISTING, with paths as bytes (see `path_bytes`).
 
-    Hidden files (a name that starts with a dot) are left out; every other file is listed, whatever its
-    extension, because what it holds decides. Raises DataError where the root is missing or holds no file.
+    Hidden files (a name that starts with a dot), pipes and devices are left out; every other file is listed,
+    whatever its extension, because what it holds decides. Raises DataError where the root is missing or holds no file.
     """
     kind = root.info().type
     if kind == pafs.FileType.NotFound:
         raise DataError(f"{root.uri}: no such folder; --input names the folder that holds the images")
     if kind == pafs.FileType.File:
         raise DataError(f"{root.uri}: a file, not a folder; --input names the folder that holds the images")
-    found = list(_walk_local(root.path) if isinstance(root.fs, pafs.LocalFileSystem) else _walk(root))
+    try:
+        found = list(_walk_local(root.path) if isinstance(root.fs, pafs.LocalFileSystem) else _walk(root))
+    except OSError as error:  # no permission, links in a circle, a server that went away
+        raise DataError(f"{error.filename or root.uri}: cannot be listed: {error.strerror or error}") from None
     if not found:
         raise DataError(f"{root.uri}: the folder holds no file; --input names the folder that holds the images")
     paths, sizes, times = zip(*found, strict=True)
@@ -63,7 +66,7 @@ def _walk_local(root: str, prefix: str = "") -> Iterator[tuple[str, int, int]]:
                 continue
             if entry.is_dir():
                 yield from _walk_local(root, f"{prefix}{entry.name}/")
-            else:
+            elif entry.is_file() or not os.path.exists(entry.path):  # a pipe or device would block its reader for ever
                 info = entry.stat(follow_symlinks=os.path.exists(entry.path))
                 yield f"{prefix}{entry.name}", info.st_size, info.st_mtime_ns
 

@@ -30,7 +30,7 @@ def read(cls: type[S], path: str | Path | None = None, overrides: Iterable[str] 
         key, sign, value = text.partition("=")
         if not sign or not key:
             raise SettingsError(f"--set {text}: expected key=value, such as --set image.width=200")
-        _put(values, key.split("."), _parse(cls, key.split("."), value), text)
+        _put(values, key.split("."), _parse(cls, key.split("."), value, text), text)
         where = f"{where} with --set"
     return build(cls, values, where.replace(" with --set" * 2, " with --set"))
 
@@ -75,19 +75,19 @@ def _put(values: dict[str, Any], keys: list[str], value: Any, text: str) -> None
     values[keys[-1]] = value
 
 
-def _parse(cls: type[BaseModel], keys: list[str], text: str) -> Any:
+def _parse(cls: type[BaseModel], keys: list[str], text: str, whole: str) -> Any:
     """A command-line value: the text itself where the field is a string (0123 is no number), else YAML."""
     field = cls.model_fields.get(keys[0])
     kinds = get_args(field.annotation) or (field.annotation,) if field else ()
     for kind in kinds:
         if len(keys) > 1 and isinstance(kind, type) and issubclass(kind, BaseModel):
-            return _parse(kind, keys[1:], text)
+            return _parse(kind, keys[1:], text, whole)
     if str in kinds and text != "null":
         return text
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise SettingsError(f"--set {'.'.join(keys)}={text}: not a YAML value: {_one_line(error)}") from None
+        raise SettingsError(f"--set {whole}: not a YAML value: {_one_line(error)}") from None
 
 
 def _explain(cls: type[BaseModel], error: Any) -> str:

@@ -48,11 +48,12 @@ def npy_header(shape: tuple[int, ...]) -> bytes:
 
 def image_column(images: np.ndarray) -> pa.BinaryArray:
     """(N, H, W, C) uint8 -> a binary column of N `.npy` files, built as one buffer."""
-    count = len(images)
+    count, size = len(images), int(np.prod(images.shape[1:]))
     header = np.frombuffer(npy_header(images.shape[1:]), np.uint8)
-    rows = np.concatenate([np.broadcast_to(header, (count, header.size)), images.reshape(count, -1)], axis=1)
-    if rows.size > np.iinfo(np.int32).max:
+    if count * (header.size + size) > np.iinfo(np.int32).max:
         raise ValueError(f"{count} images of {images.shape[1:]} are over 2 GiB; use a smaller shards.rows")
+    rows = np.empty((count, header.size + size), np.uint8)  # C order for certain: np.concatenate chooses by its inputs
+    rows[:, : header.size], rows[:, header.size :] = header, images.reshape(count, size)
     offsets = np.arange(count + 1, dtype=np.int32) * rows.shape[1]
     return pa.Array.from_buffers(pa.binary(), count, [None, pa.py_buffer(offsets), pa.py_buffer(rows)])
 
@@ -73,7 +74,9 @@ def pixels(column: pa.ChunkedArray, shape: tuple[int, int, int]) -> np.ndarray:
     data = np.frombuffer(array.buffers()[2], np.uint8)[offsets[0] : offsets[-1]].reshape(len(array), stride)
     if not (data[:, : len(header)] == np.frombuffer(header, np.uint8)).all():
         raise ValueError(f"rows are not .npy arrays of shape {shape}")
-    return data[:, len(header) :].reshape(len(array), *shape)
+    view = data[:, len(header) :].reshape(len(array), *shape)
+    view.flags.writeable = False
+    return view
 
 
 class ShardWriter:

@@ -21,7 +21,8 @@ class Location(NamedTuple):
 
     def join(self, *parts: str) -> "Location":
         tail = "/".join(parts)
-        return Location(self.fs, f"{self.path}/{tail}", f"{self.uri}/{tail}")
+        folder, mark, options = self.uri.partition("?")  # such as s3://bucket/folder?region=eu-west-1
+        return Location(self.fs, f"{self.path}/{tail}", f"{folder}/{tail}{mark}{options}")
 
     def info(self) -> pafs.FileInfo:
         return self.fs.get_file_info(self.path)
@@ -50,13 +51,14 @@ def locate(uri: str | Path) -> Location:
     """The location that `uri` names: a local path (relative or absolute) or a URI such as s3://bucket/folder."""
     text = str(uri)
     if "://" not in text:
-        path = str(Path(text).expanduser().absolute()).rstrip("/")
+        path = os.path.abspath(Path(text).expanduser())
         return Location(pafs.LocalFileSystem(), path, path)
     try:
         filesystem, path = pafs.FileSystem.from_uri(text)
     except (ValueError, OSError, NotImplementedError) as error:
         raise DataError(f"{text}: Arrow does not reach this filesystem: {str(error).splitlines()[0]}") from None
-    return Location(filesystem, path.rstrip("/"), text.rstrip("/"))
+    folder, mark, options = text.partition("?")
+    return Location(filesystem, path.rstrip("/"), f"{folder.rstrip('/')}{mark}{options}")
 
 
 class HashingSink:

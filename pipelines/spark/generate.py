@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from pyarrow.fs import FileType
 from pyspark.sql import SparkSession
 
 from pipelines.drawing import Drawing, DrawingSettings, draw, plan
 from pipelines.errors import DataError
 from pipelines.progress import Progress, polled
+from pipelines.spark.session import told_tasks
 from pipelines.storage import locate
 
 TASK_FILES = 500
@@ -15,7 +17,7 @@ TASK_FILES = 500
 def generate(spark: SparkSession, output: str, settings: DrawingSettings) -> int:
     """Draws the files of `settings` under `output` and returns their number. Raises DataError where something is there."""
     target = locate(output)
-    if target.names():
+    if target.info().type == FileType.File or target.names():
         raise DataError(f"{output}: the folder is not empty; --output names a new or empty folder")
     drawings = plan(settings)
     for folder in sorted({drawing.path.rpartition("/")[0] for drawing in drawings}):
@@ -34,5 +36,5 @@ def generate(spark: SparkSession, output: str, settings: DrawingSettings) -> int
             yield len(task)
 
     tasks = [drawings[start : start + TASK_FILES] for start in range(0, len(drawings), TASK_FILES)]
-    with Progress("draw", len(drawings)) as progress, polled(lambda: progress.update_to(done.value)):
+    with Progress("draw", len(drawings)) as progress, polled(lambda: progress.update_to(done.value)), told_tasks():
         return context.parallelize(tasks, len(tasks)).mapPartitions(write).sum()

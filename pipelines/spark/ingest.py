@@ -6,15 +6,14 @@ from typing import TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from py4j.protocol import Py4JJavaError
 from pyspark import __version__ as spark_version
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from pipelines.errors import DataError
 from pipelines.groups import GroupResult, Repeat
 from pipelines.progress import Progress, polled
 from pipelines.rejects import Reason
+from pipelines.spark.session import told_tasks
 from pipelines.storage import locate
 
 T = TypeVar("T")
@@ -38,16 +37,14 @@ class SparkRunner:
             done.add(result.files)
             return result
 
-        with Progress(what, files) as progress, polled(lambda: progress.update_to(min(files, done.value))):
-            try:
-                return context.parallelize(tasks, len(tasks)).map(run).collect()
-            except Py4JJavaError as error:
-                raise DataError(f"a Spark task failed: {task_error(str(error.java_exception))}") from error
+        with Progress(what, files) as progress, polled(lambda: progress.update_to(min(files, done.value))), told_tasks():
+            return context.parallelize(tasks, len(tasks)).map(run).collect()
 
     def repeats(self, facts: Sequence[tuple[int, str]]) -> list[Repeat]:
         """The rows whose bytes stand in another row too."""
         frame = self._spark.createDataFrame(list(facts), "group bigint, uri string").repartition(len(facts))
-        rows = repeated(frame.mapInArrow(_written_rows, WRITTEN)).collect()
+        with told_tasks():
+            rows = repeated(frame.mapInArrow(_written_rows, WRITTEN)).collect()
         return [Repeat(*row) for row in rows]
 
 
@@ -75,13 +72,6 @@ def repeated(written: DataFrame) -> DataFrame:
         .otherwise(F.concat(F.lit("the same bytes as "), F.col("first")))
         .alias("detail"),
     )
-
-
-def task_error(trace: str) -> str:
-    """The last Python error in a Java stack trace of a failed task, else the trace's first line."""
-    lines = trace.splitlines()
-    python = [line for line in lines if line[:1].isalpha() and "Error" in line.split(":")[0] and "java" not in line]
-    return (python or lines or [""])[-1 if python else 0].strip()
 
 
 def _written_rows(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -5,8 +5,12 @@ import shutil
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 import pipelines
@@ -36,6 +40,23 @@ def spark_session(name: str) -> SparkSession:
     if PACKAGE.parent.name != "site-packages" and PACKAGE.is_dir():
         spark.sparkContext.addPyFile(package_zip())
     return spark
+
+
+def task_error(trace: str) -> str:
+    """The Python error that ends the last Python traceback in the message of a failed Spark job, else its first line."""
+    lines = trace.splitlines() or [""]
+    starts = [i for i, line in enumerate(lines) if line.endswith("Traceback (most recent call last):")]
+    after = lines[starts[-1] + 1 :] if starts else lines
+    return next((line for line in after if line[:1].strip()), lines[0]).strip()
+
+
+@contextmanager
+def told_tasks() -> Iterator[None]:
+    """Turns the error of a failed Spark job into a DataError of one line."""
+    try:
+        yield
+    except (Py4JJavaError, PySparkException) as error:  # RDDs raise the first with Spark 3, the second with 4
+        raise DataError(f"a Spark task failed: {task_error(str(error))}") from error
 
 
 def package_zip() -> str:

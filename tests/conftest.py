@@ -1,0 +1,88 @@
+"""What several suites share: hypothesis without chance, small images, and an ingest runner that is a plain loop."""
+
+import io
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from PIL import Image
+
+from pipelines.groups import GroupResult, Repeat, read_facts
+from pipelines.storage import locate
+
+settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
+settings.load_profile("repeatable")
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def noise_png(seed: int, width: int = 24, height: int = 12) -> bytes:
+    """A gray PNG whose bytes are another for every seed."""
+    return encoded(Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width), np.uint8)))
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> Path:
+    for path, data in files.items():
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+    return folder
+
+
+class LoopRunner:
+    """Runs an ingest in this process, one task after another; `backwards` changes every order it is free to change."""
+
+    def __init__(self, backwards: bool = False) -> None:
+        self.tools = {"runner": "loop"}
+        self.step = -1 if backwards else 1
+        self.calls: list[tuple[str, int]] = []
+
+    def __call__(self) -> "LoopRunner":
+        return self
+
+    def map(self, work: Callable, tasks: Sequence, what: str, files: int) -> list[GroupResult]:
+        self.calls.append((what, len(tasks)))
+        return [work(task) for task in tasks[:: self.step]]
+
+    def repeats(self, facts: Sequence[tuple[int, str]]) -> list[Repeat]:
+        by_content = defaultdict(list)
+        for group, uri in facts:
+            for fact in read_facts(locate(uri)):
+                if not fact.reason:
+                    by_content[fact.sha256].append((fact.path, fact.label, group, fact.id))
+        return [repeat for files in by_content.values() for repeat in _repeats(sorted(files))][:: self.step]
+
+
+def _repeats(files: list[tuple[str, str, int, int]]) -> list[Repeat]:
+    labels = sorted({label for _, label, _, _ in files})
+    if len(labels) > 1:
+        detail = f"the same bytes are labelled {' and '.join(labels)}"
+        return [Repeat(group, row, "conflicting_label", detail) for _, _, group, row in files]
+    return [Repeat(group, row, "duplicate", f"the same bytes as {files[0][0]}") for _, _, group, row in files[1:]]
+
+
+@pytest.fixture(scope="session")
+def noise() -> Callable[..., bytes]:
+    return noise_png
+
+
+@pytest.fixture(scope="session")
+def encode() -> Callable[..., bytes]:
+    return encoded
+
+
+@pytest.fixture(scope="session")
+def fill() -> Callable[[Path, Mapping[str, bytes]], Path]:
+    return write_files
+
+
+@pytest.fixture(scope="session")
+def loop() -> type[LoopRunner]:
+    return LoopRunner

@@ -1,0 +1,150 @@
+"""The order of an epoch: each row once over any number of workers, and any stretch of it without what came before."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.order import EpochPlan, Piece, epoch_plan, permutation, steps
+
+KEY = ("fingerprint", "train", 0, 0)
+WORKERS = (1, 2, 3, 5, 8)
+
+row_groups = st.lists(st.integers(1, 12), min_size=1, max_size=12)  # rows of each: one-row groups, fewer rows than workers
+windows = st.integers(1, 40)
+
+
+def rows_of(plan: EpochPlan, start: int = 0, stop: int | None = None) -> list[tuple[int, int]]:
+    """(row group, row in it) at positions start to stop of the plan."""
+    found = plan.slice(start, plan.rows if stop is None else stop)
+    return [row for rows in found for row in zip(rows.groups.tolist(), rows.rows.tolist(), strict=True)]
+
+
+def all_rows(sizes: list[int]) -> list[tuple[int, int]]:
+    return [(group, row) for group, size in enumerate(sizes) for row in range(size)]
+
+
+@pytest.mark.parametrize(
+    ("size", "key", "order"),
+    [
+        (8, ("fingerprint", "train", 0, 0), [2, 5, 0, 1, 7, 3, 4, 6]),
+        (5, ("a", 1), [3, 2, 0, 1, 4]),
+        (3, (), [2, 1, 0]),
+        (1, ("a",), [0]),
+        (0, ("a",), []),
+    ],
+)
+def test_a_permutation_is_the_same_on_every_machine(size, key, order):
+    assert permutation(size, *key).tolist() == order
+
+
+@given(st.integers(0, 200), st.tuples(st.text(), st.integers()))
+def test_a_permutation_holds_every_index_once_and_depends_on_its_key_alone(size, key):
+    order = permutation(size, *key)
+    assert sorted(order.tolist()) == list(range(size))
+    np.random.seed(size)  # what others draw meanwhile
+    assert permutation(size, *key).tolist() == order.tolist()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [("other", "train", 0, 0), ("fingerprint", "val", 0, 0), ("fingerprint", "train", 1, 0), ("fingerprint", "train", 0, 1)],
+)
+def test_every_part_of_the_key_counts(other):
+    sizes = [7] * 20
+    one, two = (epoch_plan(sizes, key, window=30) for key in (KEY, other))
+    assert sorted(rows_of(one)) == sorted(rows_of(two))
+    assert rows_of(one) != rows_of(two)
+    assert [piece.group for piece in one.windows[0]] != [piece.group for piece in two.windows[0]]
+
+
+@given(row_groups, windows, st.sampled_from(WORKERS), st.booleans())
+def test_over_all_workers_each_row_stands_exactly_once(sizes, window, workers, shuffle):
+    plans = [epoch_plan(sizes, KEY, window=window, shuffle=shuffle, worker=w, workers=workers) for w in range(workers)]
+    assert sorted(row for plan in plans for row in rows_of(plan)) == all_rows(sizes)
+    counts = [plan.rows for plan in plans]
+    assert max(counts) - min(counts) <= 1
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+@pytest.mark.parametrize("sizes", [[1], [1, 1], [1] * 7, [997, 1, 2], [1000, 1000, 1000, 3], [2, 1, 4]])
+def test_awkward_sizes(sizes, workers):
+    plans = [epoch_plan(sizes, KEY, window=500, worker=w, workers=workers) for w in range(workers)]
+    assert sorted(row for plan in plans for row in rows_of(plan)) == all_rows(sizes)
+
+
+@given(row_groups, windows, st.sampled_from(WORKERS), st.booleans())
+def test_windows_hold_what_was_asked_for_and_at_most_one_row_group_more(sizes, window, workers, shuffle):
+    for worker in range(workers):
+        plan = epoch_plan(sizes, KEY, window=window, shuffle=shuffle, worker=worker, workers=workers)
+        counts = [sum(piece.stop - piece.start for piece in pieces) for pieces in plan.windows]
+        assert plan.bounds[0] == 0
+        assert [last - first for first, last in pairwise(plan.bounds)] == counts
+        assert all(count >= window for count in counts[:-1])
+        assert all(count < window + max(sizes) for count in counts)
+        assert all(0 <= piece.start < piece.stop <= sizes[piece.group] for pieces in plan.windows for piece in pieces)
+
+
+@given(row_groups, windows, st.booleans(), st.data())
+def test_any_stretch_is_cut_from_the_whole_order_without_what_comes_before(sizes, window, shuffle, data):
+    whole = rows_of(epoch_plan(sizes, KEY, window=window, shuffle=shuffle))
+    start = data.draw(st.integers(0, len(whole) + 3))
+    stop = data.draw(st.integers(start, len(whole) + 9))
+    fresh = epoch_plan(sizes, KEY, window=window, shuffle=shuffle)
+    assert rows_of(fresh, start, stop) == whole[start:stop]
+    for rows in fresh.slice(start, stop):
+        assert fresh.bounds[rows.window] < stop
+        assert fresh.bounds[rows.window + 1] > start
+
+
+def test_rows_of_a_window_are_mixed_over_its_row_groups():
+    plan = epoch_plan([50] * 8, KEY, window=200)
+    groups = {group for group, _ in rows_of(plan, 0, 40)}
+    assert len(plan.windows) == 2
+    assert groups == {piece.group for piece in plan.windows[0]}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "window", "worker", "workers", "expected"),
+    [
+        ([3, 1, 2], 3, 0, 1, [[(0, 0, 3)], [(1, 0, 1), (2, 0, 2)]]),
+        ([3, 1, 2], 100, 0, 1, [[(0, 0, 3), (1, 0, 1), (2, 0, 2)]]),
+        ([3, 1, 2], 1, 0, 1, [[(0, 0, 3)], [(1, 0, 1)], [(2, 0, 2)]]),
+        ([3, 1, 2], 3, 0, 2, [[(0, 0, 3)]]),
+        ([3, 1, 2], 3, 1, 2, [[(1, 0, 1), (2, 0, 2)]]),
+        ([5, 4], 2, 1, 3, [[(0, 3, 5)], [(1, 0, 1)]]),
+        ([1], 2, 0, 3, []),
+        ([1], 2, 2, 3, [[(0, 0, 1)]]),
+    ],
+)
+def test_windows_in_the_order_of_the_shards(sizes, window, worker, workers, expected):
+    plan = epoch_plan(sizes, KEY, window=window, shuffle=False, worker=worker, workers=workers)
+    assert plan.windows == tuple(tuple(Piece(*piece) for piece in pieces) for pieces in expected)
+    assert rows_of(plan) == [(g, row) for pieces in expected for g, first, last in pieces for row in range(first, last)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch_size", "workers", "expected"),
+    [
+        (10, 5, 1, 2),
+        (11, 5, 1, 3),
+        (1, 5, 1, 1),
+        (10, 5, 2, 1),
+        (11, 5, 2, 2),
+        (3, 1, 8, 1),
+        (16, 1, 8, 2),
+        (17, 1, 8, 3),
+        (100, 7, 3, 5),
+    ],
+)
+def test_steps(rows, batch_size, workers, expected):
+    assert steps(rows, batch_size, workers) == expected
+
+
+@given(row_groups, st.integers(1, 20), st.sampled_from(WORKERS))
+def test_the_steps_reach_every_row_of_every_worker(sizes, batch_size, workers):
+    plans = [epoch_plan(sizes, KEY, window=10, worker=w, workers=workers) for w in range(workers)]
+    needed = [-(-plan.rows // batch_size) for plan in plans]
+    assert steps(sum(sizes), batch_size, workers) == max(needed)
