@@ -75,17 +75,18 @@ def run(settings: TrainSettings, dataset: Dataset, preset: str) -> Iterator["Run
     with _one_line("the MLflow store"):
         if mlflow.get_experiment_by_name(tracking.experiment) is None:
             local = _database(mlflow.get_tracking_uri()) is not None
-            mlflow.create_experiment(tracking.experiment, (home() / "artifacts").as_uri() if local else None)
+            place = (home() / "artifacts").as_uri() if local else None
+            mlflow.create_experiment(tracking.experiment, place, {"mlflow.experimentKind": "custom_model_development"})
         mlflow.set_experiment(tracking.experiment)
+        name = Path(dataset.manifest.input).name or "dataset"
         tags = {"preset": preset, "dataset": dataset.manifest.fingerprint, "git_commit": _commit()}
-        started = mlflow.start_run(run_name=tracking.run_name or preset, tags=tags, log_system_metrics=True)
+        started = mlflow.start_run(run_name=tracking.run_name or f"{preset} on {name}", tags=tags, log_system_metrics=True)
     with started:
         data = {"data": dataset.manifest.settings | {"rows": dataset.manifest.splits}}
         mlflow.log_params({k: str(v)[:500] for k, v in flatten(settings.model_dump(mode="json") | data).items()})
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # several classes of MLflow fit a local path, all the same
             source = resolve_dataset_source(dataset.location.uri)
-        name = Path(dataset.manifest.input).name or "dataset"
         known = MetaDataset(source, name=name, digest=dataset.manifest.fingerprint)  # type: ignore[abstract]
         mlflow.log_input(known, context="training")
         yield Run(started.info.run_id, settings, dataset)

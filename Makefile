@@ -1,0 +1,80 @@
+# Glyphmill. `make` alone prints what there is; every target builds its environment first where that is needed.
+
+STACK ?= default
+PYTHON ?=
+DEMO_DIR ?= demo
+DATASET ?=
+CONFIG ?=
+SET ?=
+
+ifeq ($(filter default latest,$(STACK)),)
+$(error STACK=$(STACK): there are the stacks default and latest)
+endif
+
+VENV := $(if $(filter latest,$(STACK)),.venv-latest,.venv)
+READY := $(VENV)/.ready
+
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# Another Spark of this machine, or its settings, would answer for the one that is installed here.
+unexport SPARK_HOME SPARK_CONF_DIR
+# Everything here runs on one machine. Spark would choose the address of its name, which a VPN or a missing line in
+# /etc/hosts makes unreachable. A cluster sets its own.
+export SPARK_LOCAL_IP ?= 127.0.0.1
+# As in conf/spark/spark-env.sh: said at every start of the latest stack, on which the tests run.
+export PYTHONWARNINGS ?= ignore:PySpark does not yet fully support pandas:FutureWarning
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+# glibc gives large blocks back to the system and takes them again: page faults that cost TensorFlow 15% of its time on a CPU.
+export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
+export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-fast lint train ui package lock clean
+
+help:  ## this list
+	@echo 'make TARGET [VARIABLE=value ...]'
+	@echo
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+	@echo
+	@echo 'STACK=default  the locked stack with petastorm, in .venv; latest: the newest of everything, in .venv-latest'
+	@echo 'PYTHON=        the Python 3.10 to 3.12 that a new environment is built with (default: the first that is found)'
+
+setup: $(READY)  ## build the environment: Python packages, and a Java where there is none
+
+demo: $(READY)  ## the whole way on made data: draw, ingest, train, register, download, predict [DEMO_DIR=demo]
+	python -m jobs.demo --output '$(DEMO_DIR)'
+
+train: $(READY)  ## train and register; without DATASET on a made sample [DATASET=dir CONFIG=yaml SET="key=value ..."]
+	python -m jobs.train $(if $(DATASET),--dataset '$(DATASET)') $(if $(CONFIG),--config '$(CONFIG)') $(foreach s,$(SET),--set '$(s)')
+
+ui: $(READY)  ## compare the runs in the MLflow UI
+	python -m jobs.ui
+
+test: lint  ## lint, then all tests
+	python -m pytest
+
+test-fast: $(READY)  ## the tests that are neither slow nor end to end
+	python -m pytest -m 'not slow and not e2e'
+
+lint: $(READY)  ## style, types and the borders between the packages
+	ruff check
+	ruff format --check
+	mypy
+	lint-imports
+
+package: $(READY)  ## dist/glyphmill-pipelines.zip, for spark-submit --py-files on a cluster
+	@mkdir -p dist
+	@python -c 'import shutil; from pipelines.spark.session import package_zip; print(shutil.move(package_zip(), "dist/glyphmill-pipelines.zip"))'
+
+lock:  ## compile requirements/*.in to the lock files again [UPGRADE=yes: to the newest versions]
+	@test -x build/uv/bin/uv || { '$(or $(PYTHON),python3)' -m venv build/uv && build/uv/bin/python -m pip install --quiet uv; }
+	@for stack in default latest; do \
+		(cd requirements && ../build/uv/bin/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header \
+			$(if $(UPGRADE),--upgrade) --output-file $$stack.txt $$stack.in) || exit; \
+	done
+
+clean:  ## remove the environments, builds and caches; data, runs and models stay
+	rm -rf .venv .venv-latest build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): requirements/$(STACK).txt requirements/setup.sh $(shell find conf/spark -type f)
+	@requirements/setup.sh '$(STACK)' '$(VENV)' '$(PYTHON)'
