@@ -22,7 +22,6 @@ unexport SPARK_HOME SPARK_CONF_DIR
 export SPARK_LOCAL_IP ?= 127.0.0.1
 # As in conf/spark/spark-env.sh: said at every start of the latest stack, on which the tests run.
 export PYTHONWARNINGS ?= ignore:PySpark does not yet fully support pandas:FutureWarning
-export TF_CPP_MIN_LOG_LEVEL ?= 2
 # glibc gives large blocks back to the system and takes them again: page faults that cost TensorFlow 15% of its time on a CPU.
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 export MALLOC_MMAP_THRESHOLD_ ?= 4294967296

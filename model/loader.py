@@ -4,6 +4,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -102,6 +103,7 @@ class Loader:
         self._shape = dataset.manifest.image_shape
         self._key = (dataset.manifest.fingerprint, split, seed)
         self._settings, self._shuffle = settings, seed is not None
+        self._error: DataError | None = None
         self.batch_size = batch_size
         self.rows = self._reader.rows
         self.steps = order.steps(self.rows, batch_size)
@@ -118,14 +120,30 @@ class Loader:
         shapes = ((size, *self._shape), (size, self._longest), (size,), (size,))
         types = (tf.uint8, tf.int32, tf.int32, tf.float32)
 
+        def read(index: np.int64) -> tuple[np.ndarray, ...]:
+            try:
+                return self.batch(int(index) // parts, int(index) % parts, parts)
+            except DataError as error:
+                self._error = error
+                raise
+
         def batch(index: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            read = lambda i: self.batch(int(i) // parts, int(i) % parts, parts)  # noqa: E731
             tensors = tf.numpy_function(read, [index], types, stateful=False)
             return tuple(tf.ensure_shape(tensor, shape) for tensor, shape in zip(tensors, shapes, strict=True))
 
         indices = tf.data.Dataset.range(start * parts, epochs * self.steps * parts)
         # one call at a time: two Python threads here are slower than one (the interpreter lock)
         return indices.map(batch, num_parallel_calls=1, deterministic=True).prefetch(self._settings.prefetch * parts)
+
+    @contextmanager
+    def told_errors(self) -> Iterator[None]:
+        """Raises a reader's DataError as itself where TensorFlow wraps it into an error of its own."""
+        try:
+            yield
+        except tf.errors.OpError:
+            if self._error is not None:
+                raise self._error from None
+            raise
 
     def batch(self, index: int, part: int = 0, parts: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Part `part` of batch `index`, counted through all epochs."""

@@ -109,7 +109,8 @@ class Trainer:
             note += f", best exact match {best[-1].val.exact_match:.4f} in epoch {best[-1].epoch}"
         loss_sum = weight_sum = 0.0
         for _ in range(self._train.steps):
-            loss, weight = (float(value) for value in self._train_step(batches))
+            with self._train.told_errors():
+                loss, weight = (float(value) for value in self._train_step(batches))
             loss_sum, weight_sum = loss_sum + loss, weight_sum + weight
             progress.advance(round(weight), note=f"{note}, loss {loss_sum / weight_sum:.3f}")
         if not math.isfinite(loss_sum):
@@ -129,7 +130,7 @@ class Trainer:
     def _validate(self) -> tuple[float, Scores]:
         """Mean loss over the rows of the val split, and its scores."""
         loss_sum, scores = 0.0, Scores()
-        for batch in self._distributed(self._val, 1):
+        for batch in self._val_batches():
             outputs = self._val_step(batch)
             parts = zip(*(self._strategy.experimental_local_results(output) for output in (*outputs, *batch[1:])), strict=True)
             for loss, classes, sure, labels, _, weights in parts:
@@ -138,6 +139,10 @@ class Trainer:
                 scores += Scores.of(texts, self._charset.decode(labels.numpy()[real]))
                 loss_sum += float(loss)
         return loss_sum / scores.rows, scores
+
+    def _val_batches(self) -> Iterator[Batch]:
+        with self._val.told_errors():
+            yield from self._distributed(self._val, 1)
 
     def _distributed(self, loader: Loader, epochs: int) -> tf.distribute.DistributedDataset:
         replicas = self._strategy.num_replicas_in_sync

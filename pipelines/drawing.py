@@ -6,6 +6,7 @@ import string
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import NamedTuple
 
 from captcha import image as captcha_image
@@ -93,8 +94,13 @@ def draw(settings: DrawingSettings, drawing: Drawing) -> bytes:
         return b"This is a text, whatever its name says.\n"
     width, height = settings.size
     with _seeded(f"image:{settings.seed}:{drawing.number}"):
-        data = captcha_image.ImageCaptcha(width, height).generate(drawing.label).getvalue()
+        data = _painter(width, height).generate(drawing.label).getvalue()
     return data[: len(data) // 2] if drawing.flaw == "truncated" else data
+
+
+@lru_cache(maxsize=4)
+def _painter(width: int, height: int) -> captcha_image.ImageCaptcha:
+    return captcha_image.ImageCaptcha(width, height)  # loads its fonts, which takes longer than drawing an image
 
 
 class _Seeded(random.Random):

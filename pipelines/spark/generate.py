@@ -11,7 +11,7 @@ from pipelines.progress import Progress, polled
 from pipelines.spark.session import told_tasks
 from pipelines.storage import locate
 
-TASK_FILES = 500
+TASK_FILES = 200
 
 
 def generate(spark: SparkSession, output: str, settings: DrawingSettings) -> int:

@@ -1,0 +1,367 @@
+"""MLflow with a store of this test's own: what a run holds, who is champion, what is downloaded, and what is refused."""
+
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import keras
+import mlflow
+import pytest
+
+from model import tracking
+from model.evaluate import Evaluation
+from model.export import put_metrics, write_bundle
+from model.metrics import Scores
+from model.networks import build
+from model.recognizer import Recognizer
+
+pytestmark = pytest.mark.tf
+FAIR = Scores(100, 80, 30, 400)
+
+
+def evaluation(scores: Scores, fingerprint: str = "f" * 32) -> Evaluation:
+    return Evaluation("test", fingerprint, scores, {4: scores}, (), 1.5)
+
+
+def bearer(name: str, alias: str) -> str:
+    """The version that bears an alias (a number with some stores, a text with others)."""
+    return str(mlflow.MlflowClient().get_model_version_by_alias(name, alias).version)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        patch.delenv("MLFLOW_REGISTRY_URI", raising=False)
+        patch.chdir(folder)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def bundle(digits, quick, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("made") / "bundle"
+    keras.utils.set_random_seed(0)
+    write_bundle(folder, build(quick().network, digits.manifest.image_shape, 10), digits.manifest, quick())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def logged(store, digits, quick, bundle, tmp_path_factory):
+    """A run that logged and registered a bundle; it is still open, so that others can be registered in it."""
+    settings = quick(tracking={"registered_model": "first", "experiment": "tests", "run_name": "one"})
+    figures = tmp_path_factory.mktemp("figures")
+    (figures / "loss.png").write_bytes(b"a figure")
+    with tracking.run(settings, digits, "preset") as run:
+        run.log_metrics({"val_exact_match": 0.5}, step=1)
+        run.log_metrics({"val_exact_match": 0.75}, step=2)
+        run.log_files(figures, "figures")
+        model = run.log_model(bundle, put_metrics(bundle, evaluation(FAIR).summary()))
+        registered = run.register(model, evaluation(FAIR), None, "")
+        yield SimpleNamespace(run=run, model=model, registered=registered)
+
+
+@pytest.fixture(scope="module")
+def record(logged):
+    return mlflow.get_run(logged.run.run_id)
+
+
+def test_a_run_holds_all_settings(record):
+    expected = {
+        "network.widths": "[4, 4]",
+        "train.batch_size": "8",
+        "train.seed": "0",
+        "augment.rotate": "0.0",
+        "loader.window": "8192",
+        "tracking.promote": "better",
+        "data.image.width": "32",
+        "data.split.by": "label",
+        "data.rows.train": "41",
+    }
+    assert {key: record.data.params.get(key) for key in expected} == expected
+
+
+def test_a_run_holds_the_dataset_by_its_fingerprint(record, digits):
+    (held,) = record.inputs.dataset_inputs
+    assert held.dataset.digest == digits.manifest.fingerprint
+    assert digits.location.path in held.dataset.source
+    assert {tag.value for tag in held.tags} == {"training"}
+
+
+def test_a_run_holds_metrics_by_epoch(logged, record):
+    history = mlflow.MlflowClient().get_metric_history(logged.run.run_id, "val_exact_match")
+    assert [(metric.step, metric.value) for metric in history] == [(1, 0.5), (2, 0.75)]
+    assert record.data.metrics["val_exact_match"] == 0.75
+
+
+def test_a_run_is_named_and_tagged(record, digits):
+    assert record.info.run_name == "one"
+    assert mlflow.get_experiment(record.info.experiment_id).name == "tests"
+    tags = {key: record.data.tags[key] for key in ("preset", "dataset", "alias", "registered_version")}
+    assert tags == {"preset": "preset", "dataset": digits.manifest.fingerprint, "alias": "champion", "registered_version": "1"}
+    assert record.data.tags["git_commit"]
+
+
+def test_artifacts_lie_beside_the_store(logged, store):
+    (found,) = mlflow.artifacts.list_artifacts(run_id=logged.run.run_id, artifact_path="figures")
+    assert found.path == "figures/loss.png"
+    assert list((store / "artifacts").rglob("loss.png"))
+    assert not (store / "mlruns").exists()
+
+
+def test_a_run_ends_as_failed_when_training_raises(store, logged, quick, digits):
+    found = []
+
+    def fail() -> None:
+        with contextlib.suppress(KeyError), tracking.run(quick(tracking={"experiment": "failing"}), digits, "preset") as run:
+            found.append(run.run_id)
+            raise KeyError
+
+    thread = threading.Thread(target=fail)  # MLflow's active run belongs to a thread, and this one has one
+    thread.start()
+    thread.join()
+    assert mlflow.get_run(found[0]).info.status == "FAILED"
+
+
+def test_the_first_is_champion(logged):
+    assert logged.registered == tracking.Registered("models:/first/1", "1", "champion", "there was no champion")
+    version = mlflow.MlflowClient().get_model_version("first", "1")
+    assert {key: version.tags[key] for key in ("test_exact_match", "test_cer", "alphabet", "reason")} == {
+        "test_exact_match": "0.800000",
+        "test_cer": "0.075000",
+        "alphabet": "0123456789",
+        "reason": "there was no champion",
+    }
+    assert version.description == "champion: there was no champion"
+
+
+@pytest.mark.parametrize(
+    ("promote", "new", "champion", "against", "alias", "reason"),
+    [
+        (
+            "better",
+            Scores(100, 81, 30, 400),
+            FAIR,
+            "version 1",
+            "champion",
+            "better: exact match 0.8100 (CER 0.0750) against 0.8000",
+        ),
+        (
+            "better",
+            Scores(100, 80, 29, 400),
+            FAIR,
+            "version 1",
+            "champion",
+            "better: exact match 0.8000 (CER 0.0725) against 0.8000",
+        ),
+        (
+            "better",
+            FAIR,
+            FAIR,
+            "version 1",
+            "challenger",
+            "not better: exact match 0.8000 (CER 0.0750) against 0.8000 (0.0750)",
+        ),
+        ("better", Scores(100, 79, 10, 400), FAIR, "version 1", "challenger", "not better: exact match 0.7900"),
+        ("better", FAIR, None, "", "champion", "there was no champion"),
+        (
+            "better",
+            FAIR,
+            None,
+            "the champion, version 1, was made for other",
+            "challenger",
+            "the champion, version 1, was made for other",
+        ),
+        ("always", Scores(100, 1, 300, 400), FAIR, "version 1", "champion", "tracking.promote is always"),
+        ("never", Scores(100, 99, 1, 400), FAIR, "version 1", "challenger", "tracking.promote is never"),
+        ("never", FAIR, None, "", "challenger", "tracking.promote is never"),
+    ],
+)
+def test_who_is_champion(logged, digits, quick, request, promote, new, champion, against, alias, reason):
+    name = f"case-{request.node.callspec.indices['reason']}"
+    run = tracking.Run(logged.run.run_id, quick(tracking={"registered_model": name, "promote": promote}), digits)
+    registered = run.register(logged.model, evaluation(new), champion and evaluation(champion), against)
+    assert (registered.alias, registered.uri) == (alias, f"models:/{name}/1")
+    assert registered.reason.startswith(reason)
+    found = tracking.champion_version(name)
+    assert (found is not None) == (alias == "champion")
+    assert bearer(name, alias) == "1"
+
+
+def test_a_better_one_takes_the_alias_and_a_worse_one_does_not(logged, digits, quick):
+    run = tracking.Run(logged.run.run_id, quick(tracking={"registered_model": "line"}), digits)
+    assert tracking.champion_version("line") is None
+    run.register(logged.model, evaluation(FAIR), None, "")
+    run.register(logged.model, evaluation(Scores(100, 10, 99, 400)), evaluation(FAIR), "version 1")
+    assert bearer("line", "champion") == "1"
+    run.register(logged.model, evaluation(Scores(100, 90, 10, 400)), evaluation(FAIR), "version 1")
+    assert bearer("line", "champion") == "3"
+    assert bearer("line", "challenger") == "2"
+
+
+def test_a_bundle_is_found_by_uri_download_and_folder(logged, bundle, tmp_path):
+    whole = (bundle / "bundle.json").read_text()
+    for uri in ("models:/first@champion", "models:/first/1", logged.model.model_uri):
+        with tracking.bundle_of(uri) as folder:
+            assert (folder / "bundle.json").read_text() == whole
+    tracking.download("models:/first@champion", tmp_path / "out")
+    for uri in (tmp_path / "out", tmp_path / "out" / "data" / "bundle"):
+        with tracking.bundle_of(str(uri)) as folder:
+            assert (folder / "bundle.json").read_text() == whole
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("models:/first@nobody", "first (@champion is 1)"),
+        ("models:/first/99", "first (@champion is 1)"),
+        ("models:/nothing@champion", "registered models here: "),
+        ("models:/nothing/latest", "registered models here: "),
+        ("models:/", "registered models here: "),
+        ("runs:/00000000000000000000000000000000/model", "no such model in sqlite:///"),
+        ("no/such/folder", "no/such/folder"),
+        ("nonsense://first", "nonsense://first"),
+    ],
+)
+def test_an_unknown_model_is_told_in_one_line(logged, told, tmp_path, uri, said):
+    for ask in (lambda: tracking.download(uri, tmp_path / "out"), lambda: tracking.bundle_of(uri).__enter__()):
+        message = told(ask)
+        assert message.startswith(f"{uri}: ")
+        assert said in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_glyphmill_did_not_log_is_told(logged, told, tmp_path):
+    uri = f"runs:/{logged.run.run_id}/figures"
+    assert "not a model that glyphmill logged" in told(tracking.download, uri, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+    def read() -> None:
+        with tracking.bundle_of(uri) as folder:
+            Recognizer.load(folder)
+
+    assert uri in told(read)
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_download_goes_to_a_new_or_empty_folder_only(logged, told, tmp_path, kind):
+    output = tmp_path / "out"
+    if kind == "file":
+        output.write_text("mine")
+    else:
+        output.mkdir()
+        (output / "mine.txt").write_text("mine")
+    assert f"{output}: not an empty folder" in told(tracking.download, "models:/first@champion", output)
+    assert [path.read_text() for path in (output, output / "mine.txt") if path.is_file()] == ["mine"]
+
+
+ALONE = """
+import sys, mlflow
+model = mlflow.pyfunc.load_model(sys.argv[1])
+table = model.predict([open(path, "rb").read() for path in sys.argv[2:]])
+print(table.to_json(orient="records"))
+"""
+
+
+@pytest.mark.slow
+def test_a_download_predicts_where_the_repository_is_not(logged, bundle, png, tmp_path):
+    (tmp_path / "out").mkdir()  # empty folders are taken
+    out = tracking.download("models:/first@champion", tmp_path / "out")
+    assert {"MLmodel", "README.md", "predict.py", "requirements.txt", "code", "data"} <= {path.name for path in out.iterdir()}
+    (tmp_path / "17.png").write_bytes(png("17"))
+    (tmp_path / "bad.png").write_bytes(b"bad")
+    command = [sys.executable, "-I", "-c", ALONE, str(out), "17.png", "bad.png"]
+    done = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    good, bad = json.loads(done.stdout.splitlines()[-1])
+    (expected,) = Recognizer.load(bundle).predict([("", png("17"))])
+    assert good["text"] == expected.text
+    assert good["confidence"] == pytest.approx(expected.confidence, rel=1e-4)
+    assert len(good["characters"]) == len(expected.text)
+    assert bad["error"].startswith("not_an_image")
+
+
+@pytest.fixture
+def server():
+    """A server on the loopback that answers every connection with the given bytes, or with silence."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    open_connections = []
+
+    def serve(answer: bytes | None) -> str:
+        def accept() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                open_connections.append(connection)
+                if answer is not None:
+                    connection.recv(65536)
+                    connection.sendall(answer)
+                    connection.close()
+
+        threading.Thread(target=accept, daemon=True).start()
+        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+    yield serve
+    for connection in open_connections:
+        connection.close()
+    listener.close()
+
+
+def refusal(told, uri: str, call, *args) -> str:
+    """What a call says with `uri` as the tracking server; the store of this module is put back after it."""
+    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    began = time.monotonic()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", uri)
+        patch.delenv("MLFLOW_REGISTRY_URI", raising=False)  # MLflow sets it for its children
+        try:
+            message = told(call, *args)
+        finally:
+            mlflow.set_tracking_uri(before[0])
+            mlflow.set_registry_uri(before[1])
+    assert time.monotonic() - began < 10
+    return message
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://127.0.0.1:9",  # nobody listens
+        "https://127.0.0.1:9",
+        "http://no-such-host.invalid:5000",
+        "http://127.0.0.1:port",
+        "http://",
+    ],
+)
+def test_a_server_that_is_not_there_is_told(store, told, tmp_path, uri):
+    message = refusal(told, uri, tracking.download, "models:/first@champion", tmp_path / "out")
+    assert message.startswith(f"{uri}: the MLflow server does not answer")
+    assert "MLFLOW_TRACKING_URI" in message
+
+
+@pytest.mark.parametrize("answer", [None, b"SSH-2.0-OpenSSH_9.2\r\n", b""], ids=["silence", "no HTTP", "hangs up"])
+def test_a_server_that_does_not_speak_is_told(store, told, server, tmp_path, monkeypatch, answer):
+    monkeypatch.setattr(tracking, "SECONDS", 1)
+    uri = server(answer)
+    message = refusal(told, uri, tracking.download, "models:/first@champion", tmp_path / "out")
+    assert message.startswith(f"{uri}: the MLflow server does not answer")
+
+
+def test_a_server_that_refuses_is_told(store, told, server, tmp_path):
+    uri = server(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 9\r\nConnection: close\r\n\r\nforbidden")
+    assert uri in refusal(told, uri, tracking.download, "models:/first@champion", tmp_path / "out")
+
+
+@pytest.mark.parametrize("uri", ["nonsense://store", "sqlite:///{tmp_path}/file/mlflow.db", "sqlite:///{tmp_path}/file"])
+def test_a_store_that_cannot_be_opened_is_told(store, told, digits, quick, tmp_path, uri):
+    (tmp_path / "file").write_text("this is no database, and no folder for one")
+    uri = uri.format(tmp_path=tmp_path)
+    assert uri in refusal(told, uri, lambda: tracking.run(quick(), digits, "preset").__enter__())
