@@ -12,7 +12,8 @@ if not __package__:  # run as a file: sys.path[0] is jobs/, not the repository
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from jobs import entry
-from jobs.stages import draw_and_ingest
+from jobs.stages import conf, draw_and_ingest
+from model.config import TrainSettings
 from pipelines.manifest import open_dataset
 from pipelines.settings import read
 
@@ -26,16 +27,14 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, such as train.epochs=20")
     args = parser.parse_args()
     entry.restart_for_training()
-    entry.load_tensorflow()
-
-    from model.config import TrainSettings
-
-    settings = read(TrainSettings, args.config, args.set)
+    config = args.config or (None if args.dataset else conf("train/demo.yaml"))  # the sample needs few epochs
+    settings = read(TrainSettings, config, args.set)
     dataset = open_dataset(args.dataset or _sample())
 
+    entry.load_tensorflow()
     from model.run import train
 
-    result = train(dataset, settings, Path(args.config or "default").stem)
+    result = train(dataset, settings, Path(config or "default").stem)
     scores, registered = result.evaluation.scores, result.registered
     print(f"test split   exact match {scores.exact_match:.4f}, character error rate {scores.cer:.4f}, {scores.rows} images")
     print(f"registered   {registered.uri} as {registered.alias} ({registered.reason})")

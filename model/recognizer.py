@@ -134,6 +134,8 @@ def write_predictions(predictions: Iterable[Prediction], form: str) -> int:
         table.writerow(["path", "text", "confidence", "error"])
     for prediction in predictions:
         failed += bool(prediction.error)
+        # a file name that is not UTF-8 is told as ingest tells it
+        prediction = prediction._replace(path=prediction.path.encode("utf-8", "backslashreplace").decode())  # noqa: PLW2901
         if form == "csv":
             table.writerow([prediction.path, prediction.text, f"{prediction.confidence:.6f}", prediction.error])
         else:
