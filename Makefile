@@ -60,9 +60,9 @@ lint: $(READY)  ## style, types and the borders between the packages
 	mypy
 	lint-imports
 
-package: $(READY)  ## dist/glyphmill-pipelines.zip, for spark-submit --py-files on a cluster
+package: $(READY)  ## dist/pipelines.zip, for spark-submit --py-files on a cluster
 	@mkdir -p dist
-	@python -c 'import shutil; from pipelines.spark.session import package_zip; print(shutil.move(package_zip(), "dist/glyphmill-pipelines.zip"))'
+	@python -c 'from pathlib import Path; from pipelines.spark.session import package_zip; print(package_zip(Path("dist")))'
 
 lock:  ## compile requirements/*.in to the lock files again [UPGRADE=yes: to the newest versions]
 	@test -x build/uv/bin/uv || { '$(or $(PYTHON),python3)' -m venv build/uv && build/uv/bin/python -m pip install --quiet uv; }

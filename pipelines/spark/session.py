@@ -1,5 +1,6 @@
 """A Spark session whose executors can import `pipelines`, on any master."""
 
+import atexit
 import os
 import shutil
 import sys
@@ -38,7 +39,10 @@ def spark_session(name: str) -> SparkSession:
         raise DataError(f"Spark cannot start: {_first_line(error)}; {remedy}") from error
     spark.sparkContext.setLogLevel("ERROR")
     if PACKAGE.parent.name != "site-packages" and PACKAGE.is_dir():
-        spark.sparkContext.addPyFile(package_zip())
+        folder = tempfile.mkdtemp(prefix="glyphmill-")  # executors fetch the zip from there for as long as the session lives
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        spark.sparkContext.addPyFile(package_zip(Path(folder)))
+    atexit.register(spark.stop)  # before that: executors of a cluster otherwise report that their driver vanished
     return spark
 
 
@@ -59,9 +63,9 @@ def told_tasks() -> Iterator[None]:
         raise DataError(f"a Spark task failed: {task_error(str(error))}") from error
 
 
-def package_zip() -> str:
-    """Zips the package `pipelines` into a temporary folder, for addPyFile and --py-files; returns the zip's path."""
-    target = Path(tempfile.mkdtemp(prefix="glyphmill-")) / "pipelines.zip"
+def package_zip(folder: Path) -> str:
+    """Zips the package `pipelines` into `folder`, for addPyFile and --py-files; returns the zip's path."""
+    target = folder / "pipelines.zip"
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for source in sorted(PACKAGE.rglob("*.py")):
             archive.write(source, source.relative_to(PACKAGE.parent))

@@ -14,15 +14,15 @@ pytestmark = pytest.mark.spark
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_zip_holds_the_package_and_nothing_else():
-    names = zipfile.ZipFile(package_zip()).namelist()
+def test_the_zip_holds_the_package_and_nothing_else(tmp_path):
+    names = zipfile.ZipFile(package_zip(tmp_path)).namelist()
     assert {"pipelines/__init__.py", "pipelines/groups.py", "pipelines/spark/ingest.py"} <= set(names)
     assert all(name.startswith("pipelines/") and name.endswith(".py") for name in names)
 
 
 def test_the_package_imports_from_its_zip(tmp_path):
     code = "import pipelines.groups, pipelines.drawing; print(pipelines.groups.__file__)"
-    environment = os.environ | {"PYTHONPATH": package_zip()}
+    environment = os.environ | {"PYTHONPATH": package_zip(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True, capture_output=True, text=True
     )
