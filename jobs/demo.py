@@ -5,15 +5,14 @@ python -m jobs.demo --output demo
 
 import json
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import yaml
 
 from jobs import entry
-from jobs.stages import clear, conf, draw_and_ingest, stage
+from jobs.stages import clear, conf, draw_and_ingest, read_by_itself, stage
 from pipelines.manifest import open_dataset
 
 PARTS = ("images", "shards", "mlruns", "model", "evaluation.json", "summary.json")
@@ -36,25 +35,21 @@ def main() -> None:
     seconds["download"] = stage("download", "--model", uri, "--output", str(model))
 
     manifest, scores = open_dataset(str(shards)).manifest, json.loads(judged.read_text())
+    version = yaml.safe_load((model / "registered_model_meta").read_text())["model_version"]
     summary = {name: getattr(manifest.accounting, name) for name in ("listed", "written", "rejected", "duplicates")}
-    summary |= {"exact_match": scores["exact_match"], "cer": scores["cer"], "model_uri": uri, "download_dir": str(model)}
-    table = {**summary, **{f"seconds {name}": round(value, 1) for name, value in seconds.items()}}
+    summary |= {name: round(scores[name], 4) for name in ("exact_match", "cer")}
+    summary |= {"model_uri": f"models:/glyphmill/{version}", "download_dir": str(model)}
     rows = pq.read_table(shards / manifest.shards_of("test")[0].path, columns=["path", "label"]).slice(0, 5).to_pylist()
-    command = [sys.executable, str(model / "predict.py"), "--format", "jsonl", *(str(images / row["path"]) for row in rows)]
-    read = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=folder).stdout
-    summary["seconds"] = table["seconds in all"] = round(time.monotonic() - began, 1)
+    readings = read_by_itself(model, [str(images / row["path"]) for row in rows])
+    summary["seconds"] = round(time.monotonic() - began, 1)
     (folder / "summary.json").write_text(json.dumps(summary, indent=1))
 
-    print(
-        "\n"
-        + "\n".join(
-            f"{name:18} {value:.4f}" if isinstance(value, float) else f"{name:18} {value}" for name, value in table.items()
-        )
-    )
-    for row, line in zip(rows, read.splitlines(), strict=True):
-        found = json.loads(line)
-        print(f"{'read':18} {found['text']:8} label {row['label']:8} confidence {found['confidence']:.3f}")
-    print(f"{'compare runs':18} MLFLOW_TRACKING_URI={os.environ['MLFLOW_TRACKING_URI']} make ui")
+    print()
+    for name, value in {**summary, **{f"  {stage}": round(value, 1) for stage, value in seconds.items()}}.items():
+        print(f"{name:14} {value}")
+    for row, reading in zip(rows, readings, strict=True):
+        print(f"{'read':14} {reading['text']:8} label {row['label']:8} confidence {reading['confidence']:.3f}")
+    print(f"{'compare runs':14} MLFLOW_TRACKING_URI={os.environ['MLFLOW_TRACKING_URI']} make ui")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """Other jobs as stages of one: each runs as its own process, as a person would run it."""
 
+import json
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from pipelines.errors import DataError
 
@@ -28,6 +30,15 @@ def draw_and_ingest(images: str, shards: str, *more: str) -> dict[str, float]:
         "draw": stage("generate", "--output", images, *drawn),
         "ingest": stage("ingest", "--input", images, "--output", shards, "--config", conf("ingest/default.yaml")),
     }
+
+
+def read_by_itself(model: Path, images: Sequence[str]) -> list[dict[str, Any]]:
+    """What a downloaded model's own predict.py reads in `images`, run outside this repository."""
+    command = [sys.executable, str(model / "predict.py"), "--format", "jsonl", *images]
+    done = subprocess.run(command, cwd=model, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise DataError(f"{model / 'predict.py'} failed with exit code {done.returncode}: {done.stderr[-500:]}")
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def clear(folder: Path, parts: Iterable[str]) -> None:
