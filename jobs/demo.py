@@ -45,7 +45,7 @@ def main() -> None:
     (folder / "summary.json").write_text(json.dumps(summary, indent=1))
 
     print()
-    for name, value in {**summary, **{f"  {stage}": round(value, 1) for stage, value in seconds.items()}}.items():
+    for name, value in {**summary, **{f"  {job}": round(value, 1) for job, value in seconds.items()}}.items():
         print(f"{name:14} {value}")
     for row, reading in zip(rows, readings, strict=True):
         print(f"{'read':14} {reading['text']:8} label {row['label']:8} confidence {reading['confidence']:.3f}")
