@@ -15,7 +15,6 @@ def main() -> None:
     parser.add_argument("--output", required=True, metavar="DIR", help="new or empty folder")
     args = parser.parse_args()
 
-    entry.load_tensorflow()
     from model.tracking import download
 
     folder = download(args.model, Path(args.output))

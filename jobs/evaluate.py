@@ -20,12 +20,13 @@ def main() -> None:
     dataset = open_dataset(args.dataset)
     dataset.manifest.shards_of(args.split)
 
-    entry.load_tensorflow()
-    from model.evaluate import evaluate
-    from model.recognizer import Recognizer
     from model.tracking import bundle_of
 
     with bundle_of(args.model) as folder:
+        entry.load_tensorflow()
+        from model.evaluate import evaluate
+        from model.recognizer import Recognizer
+
         evaluation = evaluate(Recognizer.load(folder), dataset, args.split)
     scores = evaluation.scores
     print(f"exact match           {scores.exact_match:.4f} ({scores.exact} of {scores.rows})")

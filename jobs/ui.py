@@ -14,7 +14,6 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=5000, help="port on this machine's loopback address (default 5000)")
     args = parser.parse_args()
 
-    entry.load_tensorflow()
     from model.tracking import connect
 
     uri = connect()

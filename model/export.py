@@ -7,15 +7,16 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
-
-import keras
+from typing import TYPE_CHECKING, Any
 
 import model
 import pipelines
 from model.config import TrainSettings
 from model.recognizer import BUNDLE, NETWORK
 from pipelines.manifest import Manifest
+
+if TYPE_CHECKING:
+    import keras
 
 # All that `model.recognizer` imports of this repository: shipped with every bundle.
 CODE = {
@@ -41,7 +42,7 @@ main(HERE / "data" / "bundle")
 '''
 
 
-def write_bundle(folder: Path, network: keras.Model, manifest: Manifest, settings: TrainSettings) -> None:
+def write_bundle(folder: Path, network: "keras.Model", manifest: Manifest, settings: TrainSettings) -> None:
     """Writes weights, alphabet, preprocessing, decode rule and dataset fingerprint into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     network.save(folder / NETWORK)

@@ -10,11 +10,9 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import keras
 import numpy as np
-import tensorflow as tf
 from PIL import Image
 
 from model.decode import Reading, greedy
@@ -23,6 +21,10 @@ from pipelines.errors import DataError
 from pipelines.images import ImageChecks, decode
 from pipelines.preprocess import PreprocessSpec
 from pipelines.rejects import Reject
+
+if TYPE_CHECKING:  # TensorFlow is imported when a network is loaded, so that what needs none starts at once
+    import keras
+    import tensorflow as tf
 
 BUNDLE = "bundle.json"
 NETWORK = "network.keras"
@@ -42,14 +44,16 @@ class Prediction(NamedTuple):
 class Recognizer:
     """Reads text in images, with the preprocessing, alphabet and decoding that its bundle carries."""
 
-    def __init__(self, network: keras.Model, bundle: dict[str, Any]) -> None:
+    def __init__(self, network: "keras.Model", bundle: dict[str, Any]) -> None:
+        import tensorflow as tf
+
         self.bundle = bundle
         self.charset = Charset(bundle["alphabet"])
         self.image = PreprocessSpec.model_validate(bundle["image"])
         self.checks = ImageChecks.model_validate(bundle["checks"])
         signature = [tf.TensorSpec((None, *self.image.shape), tf.uint8)]
 
-        def frames(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def frames(images: "tf.Tensor") -> "tuple[tf.Tensor, tf.Tensor]":
             logits = network(tf.cast(images, tf.float32), training=False)
             return tf.argmax(logits, axis=-1), tf.reduce_max(tf.nn.softmax(logits), axis=-1)
 
@@ -66,12 +70,14 @@ class Recognizer:
         for name, sha256 in bundle["files"].items():
             if not (folder / name).is_file() or hashlib.sha256((folder / name).read_bytes()).hexdigest() != sha256:
                 raise DataError(f"{folder / name}: missing or damaged (checksum); download the model again")
+        import keras
+
         network = keras.models.load_model(folder / NETWORK, compile=False)  # safe mode: no code in the file is run
         return cls(network, bundle)
 
     def read_pixels(self, images: np.ndarray) -> list[Reading]:
         """Readings of preprocessed images, (N, H, W, C) uint8."""
-        classes, probabilities = self._frames(tf.constant(images, tf.uint8))
+        classes, probabilities = self._frames(images)
         return greedy(classes.numpy(), probabilities.numpy(), self.charset)
 
     def predict(self, images: Iterable[tuple[str, Any]], batch: int = BATCH) -> Iterator[Prediction]:

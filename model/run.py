@@ -28,7 +28,8 @@ class Result(NamedTuple):
 
 def train(dataset: Dataset, settings: TrainSettings, preset: str) -> Result:
     """Trains on `dataset`, logs everything to MLflow and registers the model. Raises DataError and SettingsError."""
-    dataset.manifest.shards_of("test")  # an empty test split is told now, not after hours of training
+    tracking.connect()  # a server that does not answer, or an empty test split, is told now, not after hours of training
+    dataset.manifest.shards_of("test")
     trainer = Trainer(dataset, settings, strategy_for(settings.devices, settings.train.batch_size))
     with tracking.run(settings, dataset, preset) as run, tempfile.TemporaryDirectory() as scratch:
         folder = tracking.home() / "checkpoints" / run.run_id

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import mlflow
 from mlflow.data.dataset_source_registry import resolve_dataset_source
@@ -23,11 +23,13 @@ from mlflow.models.model import ModelInfo
 
 from model import export
 from model.config import TrainSettings
-from model.evaluate import Evaluation
 from model.recognizer import BUNDLE
 from pipelines.errors import DataError
 from pipelines.manifest import Dataset
 from pipelines.settings import flatten
+
+if TYPE_CHECKING:
+    from model.evaluate import Evaluation
 
 STORE = Path("mlruns")
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -110,7 +112,7 @@ class Run:
         """Logs the bundle as a pyfunc model that runs without this repository."""
         return Model.log(None, flavor=_Flavor, name="model", bundle_folder=bundle_folder, bundle=bundle)
 
-    def register(self, model: ModelInfo, evaluation: Evaluation, champion: Evaluation | None, against: str) -> Registered:
+    def register(self, model: ModelInfo, evaluation: "Evaluation", champion: "Evaluation | None", against: str) -> Registered:
         """Registers the model; it becomes champion or challenger by what `evaluation` and `champion` say of the same split.
 
         `champion` is None where there is none, or where it could not be judged on this dataset; `against` says which.
@@ -186,7 +188,7 @@ class _Flavor:
         Path(path, "README.md").write_text(export.model_card(dict(bundle)), encoding="utf-8")
 
 
-def _verdict(promote: str, new: Evaluation, champion: Evaluation | None, against: str) -> tuple[str, str]:
+def _verdict(promote: str, new: "Evaluation", champion: "Evaluation | None", against: str) -> tuple[str, str]:
     if promote != "better":
         return (CHAMPION if promote == "always" else CHALLENGER), f"tracking.promote is {promote}"
     if champion is None:
