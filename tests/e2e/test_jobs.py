@@ -102,7 +102,16 @@ def images(work) -> Path:
 @pytest.fixture(scope="module")
 def ingested(work, images) -> str:
     return good(
-        work, "ingest", "--input", "images", "--output", "shards", "--set", "image.width=64", "--set", "image.height=32"
+        work,
+        "spark-submit ingest",
+        "--input",
+        "images",
+        "--output",
+        "shards",
+        "--set",
+        "image.width=64",
+        "--set",
+        "image.height=32",
     )
 
 
@@ -134,7 +143,7 @@ def test_every_file_is_accounted_for(work, ingested):
     count = open_dataset(str(work / "shards")).manifest.accounting
     assert (count.listed, count.written, count.rejected, count.duplicates) == (158, 150, 6, 2)
     assert count.reasons == {"empty_file": 2, "truncated": 2, "not_an_image": 2, "duplicate": 2}
-    assert all(number in ingested for number in ("158", "150", "6", "2"))
+    assert "158 listed = 150 written + 6 rejected + 2 duplicates" in ingested.splitlines()
 
 
 def test_training_registers_a_first_champion(work, trained):

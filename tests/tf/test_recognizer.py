@@ -1,5 +1,6 @@
 """Bundles: written, read back, asked with every kind of image, and run where this repository is not."""
 
+import argparse
 import base64
 import contextlib
 import io
@@ -17,7 +18,7 @@ from PIL import Image
 from model.decode import greedy
 from model.export import CODE, REQUIREMENTS, model_card, put_metrics, requirements, write_bundle, write_code
 from model.networks import build
-from model.recognizer import Prediction, PyfuncModel, Recognizer, files_in, image_bytes, write_predictions
+from model.recognizer import Prediction, PyfuncModel, Recognizer, add_arguments, files_in, image_bytes, write_predictions
 
 pytestmark = pytest.mark.tf
 LABEL = "17"
@@ -167,6 +168,15 @@ def test_batches_do_not_matter(recognizer, png, batch):
     found = list(recognizer.predict(images, batch))
     assert [bool(p.error) for p in found] == [False, True, False] * 2 + [False, True]
     assert [p.text for p in found] == [p.text for p in recognizer.predict(images)]
+
+
+@pytest.mark.parametrize("batch", ["0", "-1", "x"])
+def test_a_batch_without_images_is_refused(capsys, batch):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    with pytest.raises(SystemExit, match="2"):
+        parser.parse_args(["--batch", batch, "image.png"])
+    assert "--batch" in capsys.readouterr().err
 
 
 def test_no_image_has_no_prediction(recognizer):
