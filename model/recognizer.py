@@ -6,6 +6,7 @@ import binascii
 import csv
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -65,9 +66,10 @@ class Recognizer:
         folder = Path(folder)
         try:
             bundle = json.loads((folder / BUNDLE).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(f"{folder}: no {BUNDLE} of a recogniser in this folder: {error}") from None
-        for name, sha256 in bundle["files"].items():
+            files = bundle["files"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{folder}: no {BUNDLE} of a recogniser in this folder: {error!r}") from None
+        for name, sha256 in (files | {NETWORK: files.get(NETWORK)}).items():
             if not (folder / name).is_file() or hashlib.sha256((folder / name).read_bytes()).hexdigest() != sha256:
                 raise DataError(f"{folder / name}: missing or damaged (checksum); download the model again")
         import keras
@@ -112,7 +114,7 @@ def image_bytes(image: Any) -> bytes:
         return image.read_bytes()
     if not isinstance(image, str):
         raise ValueError(f"expected bytes, a path, base64 text or an array, got {type(image).__name__}")
-    if len(image) < 1024 and Path(image).is_file():
+    if os.path.isfile(image):  # False, and no error, for what is too long to be a path
         return Path(image).read_bytes()
     try:
         return base64.b64decode(image.partition(",")[2] if image.startswith("data:") else image, validate=True)
@@ -153,7 +155,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments that `jobs.predict` and the downloaded `predict.py` share."""
     parser.add_argument("paths", nargs="+", metavar="PATH", help="image files, folders, or - for a list on standard input")
     parser.add_argument("--format", choices=["csv", "jsonl"], default="csv", help="csv (default) or JSON lines")
-    parser.add_argument("--batch", type=int, default=BATCH, help=f"images read at a time (default {BATCH})")
+    parser.add_argument("--batch", type=_positive, default=BATCH, help=f"images read at a time (default {BATCH})")
+
+
+def _positive(text: str) -> int:
+    if int(text) < 1:
+        raise ValueError
+    return int(text)
 
 
 def predict_files(recognizer: Recognizer, args: argparse.Namespace) -> int:
@@ -166,7 +174,11 @@ def main(folder: Path, argv: Sequence[str] | None = None) -> None:
     """The command line of a downloaded bundle."""
     parser = argparse.ArgumentParser(description="Reads the text in images.")
     add_arguments(parser)
-    predict_files(Recognizer.load(folder), parser.parse_args(argv))
+    args = parser.parse_args(argv)
+    try:
+        predict_files(Recognizer.load(folder), args)
+    except DataError as error:
+        sys.exit(f"error: {error}")
 
 
 class PyfuncModel:
@@ -195,6 +207,6 @@ def _load_pyfunc(data_path: str) -> PyfuncModel:
 
 
 def _from_array(image: np.ndarray) -> Image.Image:
-    if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3)):
+    if image.dtype != np.uint8 or not image.size or image.ndim < 2 or image.shape[2:] not in ((), (1,), (3,)):
         raise ValueError(f"expected a uint8 array (H, W), (H, W, 1) or (H, W, 3), got {image.dtype} {image.shape}")
     return Image.fromarray(image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image)

@@ -10,6 +10,7 @@ import urllib.request
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +21,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from mlflow.models.model import ModelInfo
+from sqlalchemy.exc import SQLAlchemyError
 
 from model import export
 from model.config import TrainSettings
@@ -54,7 +56,10 @@ def connect() -> str:
     if uri.startswith(("http://", "https://")):
         _check_server(uri)
     elif database := _database(uri):
-        database.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            database.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"{uri}: no folder for the MLflow store can be made: {error}; set MLFLOW_TRACKING_URI") from None
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -150,9 +155,7 @@ def download(uri: str, output: Path) -> Path:
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise DataError(f"{output}: not an empty folder; --output names a new or empty one")
     with tempfile.TemporaryDirectory() as scratch:
-        found = _fetch(uri, Path(scratch))
-        if not (found / export.DATA / BUNDLE).is_file():
-            raise DataError(f"{uri}: not a model that glyphmill logged (no {export.DATA}/{BUNDLE})")
+        found = _fetched_bundle(uri, Path(scratch))
         shutil.copytree(found, output, dirs_exist_ok=True)
     return output
 
@@ -167,7 +170,7 @@ def bundle_of(uri: str) -> Iterator[Path]:
     if ":/" not in uri:
         raise DataError(f"{uri}: no such folder, and not an MLflow URI such as models:/glyphmill@champion")
     with tempfile.TemporaryDirectory() as scratch:
-        yield _fetch(uri, Path(scratch)) / export.DATA
+        yield _fetched_bundle(uri, Path(scratch)) / export.DATA
 
 
 class _Flavor:
@@ -201,6 +204,13 @@ def _verdict(promote: str, new: "Evaluation", champion: "Evaluation | None", aga
     return (CHAMPION, f"better: {figures}") if better else (CHALLENGER, f"not better: {figures}")
 
 
+def _fetched_bundle(uri: str, scratch: Path) -> Path:
+    found = _fetch(uri, scratch)
+    if not (found / export.DATA / BUNDLE).is_file():
+        raise DataError(f"{uri}: not a model that glyphmill logged (no {export.DATA}/{BUNDLE})")
+    return found
+
+
 def _fetch(uri: str, scratch: Path) -> Path:
     connect()
     try:
@@ -214,7 +224,11 @@ def _fetch(uri: str, scratch: Path) -> Path:
 
 def _registered() -> list[str]:
     names = []
-    for found in mlflow.MlflowClient().search_registered_models():
+    try:
+        models = mlflow.MlflowClient().search_registered_models()
+    except MlflowException as error:
+        return [f"unknown ({_first_line(error)})"]
+    for found in models:
         aliases = ", ".join(f"@{alias} is {version}" for alias, version in sorted(found.aliases.items()))
         names.append(f"{found.name} ({aliases or 'no alias'})")
     return names
@@ -225,8 +239,8 @@ def _check_server(uri: str) -> None:
         urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=SECONDS).close()
     except urllib.error.HTTPError:
         return  # it answers; what it refuses is told by the first real call
-    except OSError as error:
-        reason = getattr(error, "reason", error)
+    except (OSError, HTTPException) as error:
+        reason = _first_line(getattr(error, "reason", error))
         raise DataError(f"{uri}: the MLflow server does not answer ({reason}); start it or unset MLFLOW_TRACKING_URI") from None
 
 
@@ -234,7 +248,7 @@ def _check_server(uri: str) -> None:
 def _one_line(what: str) -> Iterator[None]:
     try:
         yield
-    except MlflowException as error:
+    except (MlflowException, SQLAlchemyError) as error:
         raise DataError(f"{what} {mlflow.get_tracking_uri()}: {_first_line(error)}") from error
 
 
