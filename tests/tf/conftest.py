@@ -143,3 +143,14 @@ def damage() -> Callable[[str | Path], None]:
 def light() -> Callable[..., keras.Model]:
     """Builds `plain` networks."""
     return plain
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """The folder of an MLflow store of this module's own, which is the working directory too."""
+    folder = tmp_path_factory.mktemp("store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        patch.delenv("MLFLOW_REGISTRY_URI", raising=False)
+        patch.chdir(folder)
+        yield folder

@@ -11,15 +11,6 @@ pytestmark = [pytest.mark.tf, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("store")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-        patch.delenv("MLFLOW_REGISTRY_URI", raising=False)
-        yield folder
-
-
-@pytest.fixture(scope="module")
 def results(store, digits, quick, light, loop, ingested, tmp_path_factory):
     """A run, the same again, and one on images of another width."""
     wider = ingested(tmp_path_factory.mktemp("wider"), loop, image={"width": 40})

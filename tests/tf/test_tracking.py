@@ -35,16 +35,6 @@ def bearer(name: str, alias: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("store")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-        patch.delenv("MLFLOW_REGISTRY_URI", raising=False)
-        patch.chdir(folder)
-        yield folder
-
-
-@pytest.fixture(scope="module")
 def bundle(digits, quick, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("made") / "bundle"
     keras.utils.set_random_seed(0)
