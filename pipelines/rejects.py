@@ -8,6 +8,7 @@ class Reason(str, Enum):
 
     EMPTY_FILE = "empty_file"
     UNREADABLE = "unreadable"
+    VANISHED = "vanished"
     NOT_AN_IMAGE = "not_an_image"
     TRUNCATED = "truncated"
     DECOMPRESSION_BOMB = "decompression_bomb"
@@ -15,10 +16,14 @@ class Reason(str, Enum):
     TOO_SMALL = "too_small"
     TOO_LARGE = "too_large"
     NO_LABEL = "no_label"
+    NO_IMAGE = "no_image"
+    NO_ROW = "no_row"
+    NO_SPLIT = "no_split"
     FOREIGN_CHARACTER = "foreign_character"
     TOO_SHORT = "too_short"
     TOO_LONG = "too_long"
     CONFLICTING_LABEL = "conflicting_label"
+    CHANGED = "changed"
     DUPLICATE = "duplicate"
 
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.rejects import Reason, Reject
 from pipelines.split import SplitRule
 
 # digests of one repeated hex digit -> the split under two salts
@@ -30,6 +31,26 @@ BY_CONTENT = [
 ]
 BY_LABEL = [("1869", "train"), ("aB3xQ", "train"), ("é", "test"), ("𝔸", "val"), ("zz", "val"), ("hello", "train")]
 
+# path, the table's cell -> the split by folder, the split by table (None: rejected)
+RESPECTED = [
+    ("train/a.png", "train", "train", "train"),
+    ("Training/sub/a.png", "TRAIN", "train", "train"),
+    ("val/a.png", "dev", "val", "val"),
+    ("VALID/a.png", "Validation", "val", "val"),
+    ("test/train/a.png", "testing", "test", "test"),
+    ("images/train/a.png", "eval", None, None),
+    ("train.png", None, None, None),
+    ("/a.png", "", None, None),
+    ("\udcff/a.png", "\ud800", None, None),
+]
+NO_SPLIT = [
+    (
+        "train.png",
+        "the first folder of its path is missing; expected one of train, training, val, valid, validation, dev, test",
+    ),
+    ("\udcff/a.png", "the first folder of its path is '\\udcff'; expected one of train"),
+]
+
 digests = st.binary(min_size=32, max_size=32).map(bytes.hex)
 
 
@@ -42,6 +63,36 @@ def test_by_content(digit, split, split_of_other_salt):
 @pytest.mark.parametrize(("label", "split"), BY_LABEL)
 def test_by_label(label, split):
     assert SplitRule(by="label").of("0" * 64, label) == split
+
+
+@pytest.mark.parametrize(("path", "cell", "by_folder", "by_table"), RESPECTED)
+def test_an_existing_split_is_respected(path, cell, by_folder, by_table):
+    for rule, split in ((SplitRule(by="folder"), by_folder), (SplitRule(by="table"), by_table)):
+        if split:
+            assert rule.of("0" * 64, "any", path, cell) == split
+        else:
+            with pytest.raises(Reject) as caught:
+                rule.of("0" * 64, "any", path, cell)
+            assert caught.value.reason is Reason.NO_SPLIT
+            caught.value.detail.encode()
+
+
+@pytest.mark.parametrize(("path", "detail"), NO_SPLIT)
+def test_a_file_of_no_split_is_told_what_is_expected(path, detail):
+    with pytest.raises(Reject) as caught:
+        SplitRule(by="folder").of("0" * 64, "any", path)
+    assert detail in caught.value.detail
+
+
+@pytest.mark.parametrize(("by", "respected"), [("content", False), ("label", False), ("folder", True), ("table", True)])
+def test_which_splits_are_respected(by, respected):
+    assert SplitRule(by=by).respected is respected
+
+
+@given(digests, st.text(), st.text(), st.text())
+def test_where_a_file_lies_does_not_matter_to_a_hashed_split(digest, label, path, cell):
+    for by in ("content", "label"):
+        assert SplitRule(by=by).of(digest, label, path, cell) == SplitRule(by=by).of(digest, label)
 
 
 @given(digests, digests, st.text(), st.text())
