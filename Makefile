@@ -27,12 +27,12 @@ export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint train ui package lock clean
+.PHONY: help setup demo test test-fast lint train ui package lock clean bench-ingest bench-ingest-million
 
 help:  ## this list
 	@echo 'make TARGET [VARIABLE=value ...]'
 	@echo
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 22
 	@echo
 	@echo 'STACK=default  the locked stack with petastorm, in .venv; latest: the newest of everything, in .venv-latest'
 	@echo 'PYTHON=        the Python 3.10 to 3.12 that a new environment is built with (default: the first that is found)'
@@ -64,6 +64,12 @@ package: $(READY)  ## dist/pipelines.zip, for spark-submit --py-files on a clust
 	@mkdir -p dist
 	@python -c 'from pathlib import Path; from pipelines.spark.session import package_zip; print(package_zip(Path("dist")))'
 
+bench-ingest: $(READY) .venv-bench/.ready  ## the ingest beside its peers, on made images [COUNT=20000 ROUNDS=3 ARGS="--keep-images ..."]
+	python -m benchmarks.ingest $(if $(COUNT),--count '$(COUNT)') $(if $(ROUNDS),--rounds '$(ROUNDS)') $(ARGS)
+
+bench-ingest-million: $(READY)  ## time and memory of a million files in one folder, and of 1,000 more [COUNT=1000000 ARGS="..."]
+	python -m benchmarks.million $(if $(COUNT),--count '$(COUNT)') $(ARGS)
+
 lock:  ## compile requirements/*.in to the lock files again [UPGRADE=yes: to the newest versions]
 	@test -x build/uv/bin/uv || { '$(or $(PYTHON),python3)' -m venv build/uv && build/uv/bin/python -m pip install --quiet uv; }
 	@for stack in default latest; do \
@@ -72,8 +78,15 @@ lock:  ## compile requirements/*.in to the lock files again [UPGRADE=yes: to the
 	done
 
 clean:  ## remove the environments, builds and caches; data, runs and models stay
-	rm -rf .venv .venv-latest build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-latest .venv-bench build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements/$(STACK).txt requirements/setup.sh $(shell find conf/spark -type f)
 	@requirements/setup.sh '$(STACK)' '$(VENV)' '$(PYTHON)'
+
+# Peers of the benchmarks that cannot share an environment with petastorm.
+.venv-bench/.ready: benchmarks/requirements.txt | $(READY)
+	rm -rf .venv-bench
+	python -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r benchmarks/requirements.txt
+	@touch '$@'
