@@ -2,13 +2,24 @@
 
 import base64
 from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jinja2
-import numpy as np
 
-from pipelines.manifest import Dataset, Manifest
-from pipelines.plotting import INK, axes_of, to_png
+from pipelines.drift import Drift, drift_between
+from pipelines.figures import Cell, drift_figures, figures, grid, mean_image
+from pipelines.manifest import Dataset
+from pipelines.plotting import visible
+from pipelines.samples import RejectedFile, Thumbnail, sample_rejects, sample_rows, thumbnails
+from pipelines.samples import mean_image as mean_image_of
+from pipelines.settings import flatten
+from pipelines.split import SPLITS
+from pipelines.stats import jensen_shannon
 from pipelines.storage import Location
+
+SAMPLES = {"train": 18, "val": 6, "test": 6}
+REJECTS_NAMED, REJECTS_SHOWN = 3, 6
+LONGEST = 200  # characters of a path or a detail
 
 
 def summary_lines(dataset: Dataset) -> list[str]:
@@ -31,91 +42,192 @@ def summary_lines(dataset: Dataset) -> list[str]:
     return [*lines, f"dataset      {dataset.location.uri}"]
 
 
-def figures(manifest: Manifest) -> dict[str, bytes]:
-    """PNG figures of the statistics in a manifest, by name."""
-    every, reasons = manifest.statistics["all"], manifest.accounting.reasons
-    drawn = {
-        "characters": _bars(dict(list(every["characters"].items())[:20]), "20 most frequent characters", "count"),
-        "lengths": _bars(every["lengths"], "label lengths (characters)", "images"),
-        "positions": _positions(manifest),
-        "pixels": _pixels(every["channels"]),
-        "splits": _bars(manifest.splits, "rows by split", "images"),
-    }
-    if reasons:
-        drawn["rejects"] = _bars(reasons, "files not written, by reason", "files")
-    return drawn
+def drift_of(dataset: Dataset, against: Dataset) -> Drift:
+    """The drift from the dataset `against` to `dataset`."""
+    before, after = (f"{d.location.uri}@{d.manifest.version}" for d in (against, dataset))
+    return drift_between(against.manifest, dataset.manifest, (before, after))
 
 
-def write_report(dataset: Dataset, folder: Location) -> Location:
-    """Writes the figures as PNG and the page `index.html` into `folder`; returns the page's location."""
+def write_report(dataset: Dataset, folder: Location, against: Dataset | None = None) -> Location:
+    """Writes the figures as PNG and the page `index.html` into `folder`; returns the page's location.
+
+    With `against` the page also tells the drift from it. Raises DataError where shards or tables cannot be read.
+    """
     folder.fs.create_dir(folder.path)
-    drawn = figures(dataset.manifest)
+    drift = drift_of(dataset, against) if against else None
+    rejects = _rejects(dataset)
+    drawn = figures(dataset.manifest) | _pictures(dataset) | {f"rejected_{r.reason}": r.grid for r in rejects if r.grid}
+    drawn |= drift_figures(drift) if drift else {}
     for name, data in drawn.items():
         folder.join(f"{name}.png").write_bytes(data)
     page = folder.join("index.html")
     encoded = {name: base64.b64encode(data).decode() for name, data in drawn.items()}
-    page.write_bytes(_PAGE.render(manifest=dataset.manifest, uri=dataset.location.uri, figures=encoded).encode())
+    page.write_bytes(_PAGE.render(_facts(dataset) | {"figures": encoded, "rejects": rejects, "drift": drift}).encode())
     return page
 
 
-def _bars(counts: Mapping[str, int], title: str, unit: str) -> bytes:
-    figure, axes = axes_of(max(4.0, 0.4 * len(counts) + 1.5), 3.2, title)
+class Rejected(NamedTuple):
+    """What the page says of one reason: how many files, the first of them, and a grid of those that were kept."""
+
+    reason: str
+    number: int
+    files: list[RejectedFile]
+    grid: bytes | None
+
+
+def _rejects(dataset: Dataset) -> list[Rejected]:
+    named = sample_rejects(dataset, REJECTS_NAMED)
+    counts = dataset.manifest.accounting.reasons
+    return [Rejected(r, n, named[r], _thumbnail_grid(thumbnails(dataset, r, REJECTS_SHOWN))) for r, n in counts.items()]
+
+
+def _thumbnail_grid(kept: list[Thumbnail]) -> bytes | None:
+    return grid([Cell(*thumbnail) for thumbnail in kept], "", per_row=REJECTS_SHOWN) if kept else None
+
+
+def _pictures(dataset: Dataset) -> dict[str, bytes]:
+    drawn = {}
+    for split, most in SAMPLES.items():
+        if rows := sample_rows(dataset, split, most):
+            drawn[f"samples_{split}"] = grid([Cell(*row) for row in rows], f"{split} ({dataset.manifest.splits[split]:,} rows)")
+    mean = mean_image_of(dataset)
+    return drawn if mean is None else drawn | {"mean_image": mean_image(mean)}
+
+
+def _facts(dataset: Dataset) -> dict[str, Any]:
+    manifest = dataset.manifest
+    counts = {s: manifest.statistics[s]["characters"] for s in SPLITS if manifest.statistics[s]["characters"]}
+    return {
+        "manifest": manifest,
+        "uri": dataset.location.uri,
+        "every": manifest.statistics["all"],
+        "rarest": [(visible(c), n) for c, n in reversed(manifest.statistics["all"]["characters"].items())][:20],
+        "divergence": _between(counts),
+        "leaks": getattr(manifest, "leaks", {}),
+        "settings": flatten(manifest.settings),
+        "short": _short,
+    }
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 3]} … {text[-LONGEST // 2 :]}"
+
+
+def _between(counts: Mapping[str, Mapping[str, int]]) -> dict[str, float]:
     names = list(counts)
-    container = axes.bar(range(len(names)), list(counts.values()), color=INK)
-    turn = max(map(len, names), default=0) > 5
-    axes.set_xticks(range(len(names)), names, rotation=20 if turn else 0, ha="right" if turn else "center")
-    axes.bar_label(container, fontsize=7, padding=2)
-    axes.margins(y=0.12)
-    axes.set_ylabel(unit)
-    return to_png(figure)
+    return {f"{a} and {b}": jensen_shannon(counts[a], counts[b]) for i, a in enumerate(names) for b in names[i + 1 :]}
 
 
-def _positions(manifest: Manifest) -> bytes:
-    positions = manifest.statistics["all"]["positions"]
-    table = np.array([[place.get(c, 0) for c in manifest.alphabet] for place in positions])
-    width = min(16.0, 0.24 * len(manifest.alphabet) + 2.5)
-    figure, axes = axes_of(width, 0.34 * len(positions) + 1.5, "characters by position (count)")
-    image = axes.imshow(table, aspect="auto", cmap="Blues", vmin=0)
-    axes.set_xticks(range(len(manifest.alphabet)), list(manifest.alphabet), fontsize=8)
-    axes.set_yticks(range(len(positions)), [str(i + 1) for i in range(len(positions))])
-    figure.colorbar(image, ax=axes)
-    return to_png(figure)
-
-
-def _pixels(channels: list[dict[str, list[int]]]) -> bytes:
-    figure, axes = axes_of(5.5, 3.2, "pixel values after preprocessing")
-    colours = ["#444444"] if len(channels) == 1 else ["#c0392b", "#27ae60", "#2980b9"]
-    for channel, colour in zip(channels, colours, strict=True):
-        axes.plot(np.array(channel["histogram"]) / sum(channel["histogram"]), color=colour, linewidth=1)
-    axes.set_yscale("log")
-    axes.set_xlabel("value (0 black, 255 white)")
-    axes.set_ylabel("share of pixels")
-    return to_png(figure)
-
-
-_PAGE = jinja2.Environment(autoescape=True).from_string(
+_PAGE = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
     """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>Dataset {{ manifest.fingerprint[:12] }}</title>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Dataset {{ manifest.fingerprint[:12] }}, version {{ manifest.version }}</title>
 <style>
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #222 }
-table { border-collapse: collapse; margin: 1rem 0 } td, th { border-bottom: 1px solid #ddd; padding: .25rem .8rem; text-align: left; vertical-align: top }
-img { max-width: 100%; margin: .5rem 1rem .5rem 0; vertical-align: top } code { overflow-wrap: anywhere }
-</style>
-<h1>Dataset version {{ manifest.version }}</h1>
-<p><code>{{ uri }}</code><br>fingerprint <code>{{ manifest.fingerprint }}</code><br>
-made {{ manifest.created }} from <code>{{ manifest.input }}</code> in {{ "%.1f"|format(manifest.seconds) }} s</p>
+body { font: 15px/1.5 system-ui, "DejaVu Sans", sans-serif; margin: 0; background: #f3f5f7; color: #1f2933 }
+main { max-width: 70rem; margin: 0 auto; padding: 1.5rem 1rem 4rem }
+h1 { font-size: 1.7rem; margin: .5rem 0 } h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem }
+.card { background: #fff; border: 1px solid #dde3e8; border-radius: 8px; padding: .8rem 1rem; min-width: 0; overflow: auto }
+.two { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(28rem, 100%), 1fr)); gap: 1rem; align-items: start }
+.stack { display: grid; gap: 1rem }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: 1rem; margin: 1rem 0 }
+.tiles b { display: block; font-size: 1.5rem; line-height: 1.2; overflow-wrap: anywhere } .tiles span, .soft { color: #5f6c78; font-size: .87rem }
+.share { display: flex; height: .8rem; border-radius: 4px; overflow: hidden; margin: .6rem 0; background: #dde3e8 }
+table { border-collapse: collapse; width: 100% } td, th { border-bottom: 1px solid #e4e8ec; padding: .3rem .8rem .3rem 0; text-align: left; vertical-align: top }
+tr:last-child > td { border-bottom: 0 } td { overflow-wrap: anywhere } th, .tight { white-space: nowrap }
+.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
+img { max-width: 100%; display: block; margin: .3rem auto } code { overflow-wrap: anywhere; font-size: .87rem }
+.chars span { display: inline-block; margin: 0 .9rem .2rem 0; white-space: nowrap } .bad { color: #b3261e } summary { cursor: pointer }
+</style></head><body><main>
+{% macro figure(name) %}{% if name in figures %}<img alt="{{ name }}" src="data:image/png;base64,{{ figures[name] }}">{% endif %}{% endmacro %}
+{% macro card(name) %}{% if name in figures %}<div class="card">{{ figure(name) }}</div>{% endif %}{% endmacro %}
+{% macro n(value) %}{{ "{:,}".format(value) }}{% endmacro %}
+{% macro pairs(values) %}<table>{% for key, value in values.items() %}<tr><td class="tight">{{ key }}</td><td><code>{{ value }}</code></td></tr>{% endfor %}</table>{% endmacro %}
+{% macro shares(title, items) %}
+{% if items %}<div class="card"><table><tr><th>{{ title }}</th><th class="number">before</th><th class="number">after</th></tr>
+{% for i in items %}<tr><td>{{ i.name }}</td><td class="number">{{ "{:.2%}".format(i.before) }}</td><td class="number">{{ "{:.2%}".format(i.after) }}</td></tr>
+{% endfor %}</table></div>{% endif %}
+{% endmacro %}
+{% macro changes(title, items) %}
+<div class="card"><table><tr><th>{{ title }}</th><th class="number">before</th><th class="number">after</th></tr>
+{% for i in items %}<tr><td>{{ i.name }}</td><td class="number">{{ "{:,.5g}".format(i.before) }}</td><td class="number">{{ "{:,.5g}".format(i.after) }}</td></tr>
+{% endfor %}</table></div>
+{% endmacro %}
 {% set a = manifest.accounting %}
-<p><b>{{ a.listed }}</b> listed = <b>{{ a.written }}</b> written + <b>{{ a.rejected }}</b> rejected + <b>{{ a.duplicates }}</b> duplicates</p>
-<table><tr><th>split</th><th>rows</th><th>shards</th></tr>
-{% for split, rows in manifest.splits.items() %}<tr><td>{{ split }}</td><td>{{ rows }}</td>
-<td>{{ manifest.shards|selectattr("split", "equalto", split)|list|length }}</td></tr>{% endfor %}</table>
-{% if a.reasons %}<table><tr><th>not written because</th><th>files</th><th>such as</th></tr>
-{% for reason, n in a.reasons.items() %}<tr><td>{{ reason }}</td><td>{{ n }}</td><td><code>{{ a.examples[reason] }}</code></td></tr>{% endfor %}
-</table>{% endif %}
-{% for name, data in figures.items() %}<img alt="{{ name }}" src="data:image/png;base64,{{ data }}">{% endfor %}
-<h2>Source images</h2>
-<table><tr><th>size</th><th>images</th></tr>
-{% for size, n in (manifest.statistics["all"]["sizes"].items()|list)[:12] %}<tr><td>{{ size }}</td><td>{{ n }}</td></tr>{% endfor %}</table>
-</html>
+<h1>Dataset version {{ manifest.version }}</h1>
+<div class="card"><code>{{ uri }}</code><br><span class="soft">fingerprint <code>{{ manifest.fingerprint }}</code>, made {{ manifest.created }}
+in {{ "%.1f"|format(manifest.seconds) }} s from <code>{{ manifest.input }}</code></span></div>
+<div class="tiles">
+<div class="card"><b>{{ n(every.rows) }}</b><span>rows</span></div>
+<div class="card"><b>{{ n(every.characters|length) }}</b><span>different characters</span></div>
+<div class="card"><b>{% set l = every.lengths.keys()|map("int")|list %}{{ l|min }}{% if l|max != l|min %} to {{ l|max }}{% endif %}</b><span>characters a label</span></div>
+<div class="card"><b>{{ manifest.image_shape|join(" x ") }}</b><span>height, width, channels</span></div>
+<div class="card"><b>{{ "{:.2%}".format((a.rejected + a.duplicates) / a.listed) }}</b><span>of the files not written</span></div>
+</div>
+
+<h2>What became of the files</h2>
+<div class="card"><b>{{ n(a.listed) }}</b> listed = <b>{{ n(a.written) }}</b> written + <b>{{ n(a.rejected) }}</b> rejected + <b>{{ n(a.duplicates) }}</b> duplicates
+<div class="share"><div style="flex: {{ a.written }}; background: #33658a"></div><div style="flex: {{ a.rejected }}; background: #d1603d"></div><div style="flex: {{ a.duplicates }}; background: #e9c46a"></div></div>
+<span class="soft">blue written, red rejected, yellow duplicates</span></div>
+
+<h2>Splits</h2>
+<div class="two">{{ card("splits") }}
+<div class="card"><table><tr><th>split</th><th class="number">rows</th><th class="number">shards</th><th class="number">bytes</th></tr>
+{% for split, rows in manifest.splits.items() %}
+{% set shards = manifest.shards|selectattr("split", "equalto", split)|list %}
+<tr><td>{{ split }}</td><td class="number">{{ n(rows) }}</td><td class="number">{{ n(shards|length) }}</td><td class="number">{{ shards|sum("bytes")|filesizeformat }}</td></tr>
+{% endfor %}</table>
+{% if divergence %}<p class="soft">Jensen-Shannon divergence of their characters, in bits (0 the same shares, 1 nothing in common):
+{% for names, bits in divergence.items() %}{{ names }} <b>{{ "%.4f"|format(bits) }}</b>{{ "; " if not loop.last }}{% endfor %}</p>{% endif %}</div></div>
+{% if leaks.bytes or leaks.labels %}
+<div class="card" style="margin-top: 1rem"><b class="bad">Leaks between splits</b><table><tr><th>what</th><th>splits</th><th class="number">rows</th><th class="number">labels</th><th>such as</th></tr>
+{% for kind, told in [("bytes", "the same bytes"), ("labels", "the same label")] %}{% for leak in leaks[kind] or [] %}
+<tr><td class="tight{{ " bad" if kind == "bytes" }}">{{ told }}</td><td class="tight">{{ leak.splits|join(" and ") }}</td><td class="number">{{ n(leak.rows or 0) }}</td><td class="number">{{ n(leak.labels or 0) }}</td><td>{% for e in (leak.examples or [])[:5] %}<code>{{ e if e is string else e|join(", ") }}</code>{{ "; " if not loop.last }}{% endfor %}</td></tr>
+{% endfor %}{% endfor %}</table></div>
+{% endif %}
+
+<h2>Rows to look at</h2>
+<p class="soft">The first rows of each split as a network sees them, with their labels. Rows are in random order at rest.</p>
+<div class="stack">{% for split in manifest.splits %}{{ card("samples_" ~ split) }}{% endfor %}</div>
+
+<h2>Characters and labels</h2>
+<p>Entropy <b>{{ "%.3f"|format(every.entropy_bits) }}</b> bits{% if every.imbalance %}, {{ "{:.1%}".format(every.entropy_normalised) }} of what equal shares would have.
+The most frequent character stands <b>{{ "{:,.1f}".format(every.imbalance) }}</b> times as often as the rarest{% endif %}. CTC needs up to {{ every.ctc_frames }} time steps.</p>
+<div class="two">{{ card("characters") }}<div>{{ card("lengths") }}
+<div class="card chars" style="margin-top: 1rem"><b>Rarest characters</b><br>{% for c, count in rarest %}<span><code>{{ c }}</code> {{ n(count) }}</span>{% endfor %}</div></div></div>
+<div style="margin-top: 1rem">{{ card("positions") }}</div>
+
+<h2>Pixels</h2>
+<div class="two">{{ card("pixels") }}{{ card("mean_image") }}
+<div class="card"><table><tr><th>channel</th><th class="number">mean</th><th class="number">std</th><th class="number">min</th><th class="number">max</th></tr>
+{% for c in every.channels %}<tr><td>{{ ["red", "green", "blue"][loop.index0] if every.channels|length == 3 else "gray" }}</td><td class="number">{{ "%.2f"|format(c.mean) }}</td><td class="number">{{ "%.2f"|format(c.std) }}</td><td class="number">{{ c.min }}</td><td class="number">{{ c.max }}</td></tr>{% endfor %}</table></div></div>
+
+<h2>Source files</h2>
+<div class="two">{{ card("sizes") }}{{ card("file_sizes") }}
+<div class="card"><table>{% for kind in ("formats", "modes") %}<tr><th>{{ kind }}</th><th class="number">files</th></tr>
+{% for name, count in every[kind].items() %}<tr><td>{{ name }}</td><td class="number">{{ n(count) }}</td></tr>{% endfor %}{% endfor %}</table></div>
+<div class="card"><table><tr><th>commonest sizes</th><th class="number">files</th></tr>
+{% for size, count in (every.sizes.items()|list)[:8] %}<tr><td>{{ size }}</td><td class="number">{{ n(count) }}</td></tr>{% endfor %}</table>
+{% if every.file_sizes %}<p class="soft">Files of {{ every.file_sizes.min|filesizeformat }} to {{ every.file_sizes.max|filesizeformat }}, {{ every.file_sizes.mean|filesizeformat }} on average, {{ every.file_bytes|filesizeformat }} in all.</p>{% endif %}</div></div>
+
+{% if rejects %}<h2>Files not written</h2>
+{{ card("rejects") }}
+<div class="card" style="margin-top: 1rem"><table><tr><th>reason</th><th class="number">files</th><th>such as</th></tr>
+{% for r in rejects %}<tr><td class="tight"><b>{{ r.reason }}</b></td><td class="number">{{ n(r.number) }}</td><td>
+{% for f in r.files %}<div><code>{{ short(f.path) }}</code> <span class="soft">{{ short(f.detail) }}</span></div>{% else %}<code>{{ short(a.examples[r.reason]) }}</code>{% endfor %}
+{{ figure("rejected_" ~ r.reason) }}</td></tr>{% endfor %}</table></div>{% endif %}
+
+{% if drift %}<h2>Drift</h2>
+<p>From <code>{{ drift.before }}</code> to <code>{{ drift.after }}</code>.
+{% if drift.gained %}Gained <b>{{ drift.gained|length }}</b> characters: <code>{{ drift.gained[:200] }}</code>. {% endif %}
+{% if drift.lost %}Lost <b class="bad">{{ drift.lost|length }}</b> characters: <code>{{ drift.lost[:200] }}</code>. {% endif %}
+{% if not drift.gained and not drift.lost %}The alphabet is the same.{% endif %}</p>
+<div class="two">{{ changes("rows", drift.rows) }}{{ changes("value", drift.values) }}
+<div class="card"><table><tr><th>divergence of</th><th class="number">bits</th></tr>{% for name, bits in drift.divergences.items() %}<tr><td>{{ name }}</td><td class="number">{{ "%.4f"|format(bits) }}</td></tr>{% endfor %}</table></div>
+{{ card("drift_characters") }}{{ card("drift_lengths") }}{{ card("drift_pixels") }}
+{{ shares("position: character, of all", drift.positions) }}{{ shares("source size", drift.sizes) }}{{ shares("not written, of all files", drift.rejects) }}</div>{% endif %}
+
+<h2>How it was made</h2>
+<div class="two"><details class="card"><summary>Settings</summary>{{ pairs(settings) }}</details><details class="card"><summary>Tools</summary>{{ pairs(manifest.tools) }}</details></div>
+</main></body></html>
 """
 )
