@@ -30,14 +30,16 @@ class PreprocessSpec(Settings):
 
     def apply(self, image: Image.Image) -> np.ndarray:
         """(H, W, C) uint8 from an image in mode L or RGB (Rec. 601 luma where gray is asked of RGB)."""
-        image = image.convert("L" if self.mode == "gray" else "RGB")
+        mode = "L" if self.mode == "gray" else "RGB"
+        if image.mode != mode:
+            image = image.convert(mode)
         size = (self.width, self.height)
         if self.fit == "pad":
             scale = min(self.width / image.width, self.height / image.height)
             size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         if image.size != size:
             image = image.resize(size, Image.Resampling.BILINEAR)  # Pillow's bilinear widens its support: no aliasing
-        pixels = np.asarray(image, np.uint8).reshape(size[1], size[0], -1)
+        pixels = np.frombuffer(image.tobytes(), np.uint8).reshape(size[1], size[0], -1)
         if pixels.shape == self.shape:
             return pixels
         canvas = np.full(self.shape, self.background, np.uint8)
