@@ -1,5 +1,8 @@
 """Settings of the data jobs. YAML files in conf/ingest/ hold the same keys."""
 
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
 from pipelines.images import ImageChecks
 from pipelines.labels import LabelRule
 from pipelines.preprocess import PreprocessSpec
@@ -16,3 +19,29 @@ class IngestSettings(Settings):
     image: PreprocessSpec = PreprocessSpec()
     split: SplitRule = SplitRule()
     shards: ShardSettings = ShardSettings()
+
+    @model_validator(mode="after")
+    def _check_split_column(self) -> Self:
+        if self.split.by == "table" and not (self.label.table and self.label.table.split):
+            raise ValueError("split.by=table takes the splits from a column: name it with label.table.split")
+        return self
+
+
+class IngestOptions(Settings):
+    """How one ingest runs, which does not change what a row holds.
+
+    `append` adds what is new to the newest version; `verify` then also reads known files and compares their bytes.
+    More than `max_reject_fraction` of the listed files rejected: nothing is published. `keep_rejects` files of each
+    reject reason are copied into the dataset.
+    """
+
+    append: bool = False
+    verify: bool = False
+    max_reject_fraction: float = Field(default=1.0, ge=0, le=1)
+    keep_rejects: int = Field(default=0, ge=0, le=1000)
+
+    @model_validator(mode="after")
+    def _check_verify(self) -> Self:
+        if self.verify and not self.append:
+            raise ValueError("verify compares files with the rows of an older version: it goes with append")
+        return self

@@ -1,24 +1,42 @@
-"""One ingest task, whoever runs it: a group of listed files -> verified shards and one fact for each file."""
+"""One ingest task, whoever runs it: a group of planned files -> verified shards and one fact for each file.
 
+All that a task writes lies in the staging folder under names that no other attempt has; a descriptor, written last, makes it
+count. A run that was killed is continued from the groups that have one.
+"""
+
+import errno
 import hashlib
+import json
+import os
 import uuid
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pyarrow import fs as pafs
+from pydantic import Field
+from typing_extensions import Self
 
 from pipelines.config import IngestSettings
 from pipelines.images import decode
-from pipelines.manifest import Shard
+from pipelines.manifest import Part, Shard, damage
 from pipelines.rejects import Reason, Reject
+from pipelines.repeats import Repeat
 from pipelines.scan import path_text
+from pipelines.settings import Settings
 from pipelines.shards import ShardWriter, pixels
 from pipelines.stats import Source, Statistics
-from pipelines.storage import Location, locate
+from pipelines.storage import Location, hashed_output, locate
+
+LISTING_FILE = "listing.parquet"
+READ_AHEAD = 32  # files on their way from a remote filesystem, where waiting costs more than work
+PASSING = frozenset({Reason.VANISHED.value, Reason.UNREADABLE.value})  # a later attempt may find these files whole
 
 
 class Job(NamedTuple):
@@ -36,12 +54,31 @@ class Group(NamedTuple):
     number: int
 
 
+class Planned(NamedTuple):
+    """A file to read. `reason` is set where the plan rejects it already.
+
+    `known` is the SHA-256 of its row in an older version, `seen` of the bytes that an older version rejected.
+    """
+
+    id: int
+    path: bytes
+    size: int
+    mtime_ns: int
+    label: str | None = None
+    split: str | None = None
+    reason: str | None = None
+    detail: str | None = None
+    known: str | None = None
+    seen: str | None = None
+
+
 class Fact(NamedTuple):
     """What became of one listed file. `reason` is None where it was written."""
 
     id: int
     path: str
     size: int
+    mtime_ns: int = 0
     sha256: str | None = None
     label: str | None = None
     split: str | None = None
@@ -53,16 +90,25 @@ class Fact(NamedTuple):
     detail: str | None = None
 
 
-FACTS = pa.schema([(name, pa.int64() if name in ("id", "size", "width", "height") else pa.string()) for name in Fact._fields])
+_INTEGERS = ("id", "size", "mtime_ns", "width", "height")
+FACTS = pa.schema([(name, pa.int64() if name in _INTEGERS else pa.string()) for name in Fact._fields])
+PLANNED = pa.schema(
+    [(name, pa.binary() if name == "path" else pa.int64() if name in _INTEGERS else pa.string()) for name in Planned._fields]
+)
 
 
-class Repeat(NamedTuple):
-    """A written row that must go: its bytes stand in another row too, with the same label or with another."""
-
-    group: int
-    id: int
-    reason: str
-    detail: str
+COPIES = pa.schema(
+    [
+        ("sha256", pa.string()),
+        ("kept", pa.bool_()),
+        ("written", pa.bool_()),
+        ("split", pa.string()),
+        ("path", pa.string()),
+        ("label", pa.string()),
+        ("group", pa.int64()),
+        ("id", pa.int64()),
+    ]
+)
 
 
 class Rewrite(NamedTuple):
@@ -73,28 +119,35 @@ class Rewrite(NamedTuple):
     repeats: tuple[Repeat, ...]
 
 
-@dataclass(frozen=True)
-class GroupResult:
-    """The descriptors a task returns. Shard paths and the facts' path are relative to the staging folder."""
+class GroupResult(Settings):
+    """The descriptor of a finished task; paths are relative to the staging folder.
+
+    `same` files were read again and hold the bytes that an older version knows of them: they have no fact here.
+    """
 
     number: int
     files: int
-    facts: str
+    facts: Part
     shards: tuple[Shard, ...]
-    statistics: dict[str, Statistics]
-    reasons: Counter[str] = field(default_factory=Counter)
+    statistics: Part
+    reasons: dict[str, int] = Field(default_factory=dict)
+    same: int = 0
 
 
 def process_group(group: Group) -> GroupResult:
-    """Reads, labels, decodes, checks and writes the files of one group."""
+    """Reads, labels, decodes, checks and writes the files of one group, unless an earlier run did."""
     job, number = group
-    root, staging = locate(job.input), locate(job.staging)
+    staging = locate(job.staging)
+    descriptor = f"done-{number:05d}.json"
+    if (done := _finished(staging, descriptor)) and not PASSING & done.reasons.keys():
+        return done
     with staging.fs.open_input_file(staging.join(LISTING_FILE).path) as file:
         listing = pq.ParquetFile(file).read_row_group(number)
-    writer = GroupWriter(job, number)
-    for row_id, path, size in zip(*(listing[name].to_pylist() for name in ("id", "path", "size")), strict=True):
-        writer.add(*read_row(job.settings, root, row_id, path_text(path), size))
-    return writer.close()
+    rows = map(Planned._make, zip(*(listing[name].to_pylist() for name in Planned._fields), strict=True))
+    with GroupWriter(job, number, descriptor) as writer:
+        for row, data in contents(locate(job.input), rows, job.settings.checks.max_bytes):
+            writer.add(*judge(job.settings, row, data))
+    return writer.result
 
 
 def rewrite_group(rewrite: Rewrite) -> GroupResult:
@@ -102,38 +155,73 @@ def rewrite_group(rewrite: Rewrite) -> GroupResult:
     job, result, repeats = rewrite
     staging = locate(job.staging)
     gone = {repeat.id: repeat for repeat in repeats}
+    what = hashlib.sha256(repr((result.facts.sha256, sorted(gone.values()))).encode()).hexdigest()
+    descriptor = f"again-{result.number:05d}-{what[:12]}.json"
+    if done := _finished(staging, descriptor):
+        return done
     images = {s.split: _staged_images(staging.join(s.path), job.settings.image.shape) for s in result.shards}
-    writer = GroupWriter(job, result.number)
-    for fact in read_facts(staging.join(result.facts)):
-        image = None if fact.reason or not fact.split else next(images[fact.split])
-        if repeat := gone.get(fact.id):
-            writer.add(fact._replace(reason=repeat.reason, detail=repeat.detail), None)
-        else:
-            writer.add(fact, image)
-    return writer.close()
+    with GroupWriter(job, result.number, descriptor, result.same) as writer:
+        for fact in read_facts(staging.join(result.facts.path)):
+            image = None if fact.reason or not fact.split else next(images[fact.split])
+            if repeat := gone.get(fact.id):
+                writer.add(fact._replace(reason=repeat.reason, detail=repeat.detail), None)
+            else:
+                writer.add(fact, image)
+    return writer.result
 
 
-LISTING_FILE = "listing.parquet"
+def contents(root: Location, rows: Iterable[Planned], max_bytes: int) -> Iterator[tuple[Planned, bytes | OSError]]:
+    """Each file with its bytes, or with the error that reading it gave; remote files are read ahead, in the same order."""
 
-
-def read_row(settings: IngestSettings, root: Location, row_id: int, path: str, size: int) -> tuple[Fact, np.ndarray | None]:
-    """The fact of one file, and its (H, W, C) uint8 pixels unless it is rejected."""
-    fact = Fact(row_id, path.encode("utf-8", "backslashreplace").decode(), size)
-    try:
+    def read(row: Planned) -> bytes | OSError:
+        if row.reason:
+            return b""
+        if row.size > max_bytes:
+            return OSError(errno.EFBIG, f"{row.size} bytes are over checks.max_bytes {max_bytes}")
         try:
-            data = root.join(path).read_bytes()
-        except UnicodeEncodeError:  # Arrow has no way to name such a file
-            raise Reject(Reason.NO_LABEL, "the file name is not valid UTF-8") from None
+            return root.join(path_text(row.path)).read_bytes()
         except OSError as error:
-            raise Reject(Reason.UNREADABLE, str(error)) from None
-        fact = fact._replace(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
+            return error
+
+    if isinstance(root.fs, pafs.LocalFileSystem):
+        yield from ((row, read(row)) for row in rows)
+        return
+    waiting: deque[tuple[Planned, Future[bytes | OSError]]] = deque()
+    with ThreadPoolExecutor(READ_AHEAD) as pool:
+        for row in rows:
+            waiting.append((row, pool.submit(read, row)))
+            if len(waiting) >= READ_AHEAD:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        yield from ((row, future.result()) for row, future in waiting)
+
+
+def judge(settings: IngestSettings, row: Planned, data: bytes | OSError) -> tuple[Fact | None, np.ndarray | None]:
+    """The fact of one file, and its (H, W, C) uint8 pixels unless it is rejected. No fact: what an older version has stands."""
+    path = path_text(row.path)
+    known: dict[str, object] = {"size": row.size, "mtime_ns": row.mtime_ns}
+    image = None
+    try:
+        if row.reason:
+            raise Reject(Reason(row.reason), row.detail or "")
+        if isinstance(data, OSError):
+            raise _unread(data)
+        digest = hashlib.sha256(data).hexdigest()
+        known |= {"sha256": digest, "size": len(data)}
+        if digest in (row.known, row.seen):
+            return None, None
+        if row.known:
+            raise Reject(Reason.CHANGED, "other bytes than in an older version, whose row stays; a new --output takes them")
         decoded = decode(data, settings.checks)
-        fact = fact._replace(width=decoded.width, height=decoded.height, mode=decoded.mode, format=decoded.format)
-        label = settings.label.label_of(path)
-        fact = fact._replace(label=label, split=settings.split.of(str(fact.sha256), label))
-        return fact, settings.image.apply(decoded.image)
+        known |= {"width": decoded.width, "height": decoded.height, "mode": decoded.mode, "format": decoded.format}
+        label = settings.label.label_of(path, row.label)
+        known["label"] = label
+        known["split"] = settings.split.of(digest, label, path, row.split)
+        image = settings.image.apply(decoded.image)
     except Reject as reject:
-        return fact._replace(reason=reject.reason.value, detail=reject.detail), None
+        known |= {"reason": reject.reason.value, "detail": reject.detail}
+    shown = path if path.isascii() else path.encode("utf-8", "backslashreplace").decode()
+    return Fact(row.id, shown, **known), image  # type: ignore[arg-type]
 
 
 def read_facts(location: Location) -> Iterator[Fact]:
@@ -142,22 +230,55 @@ def read_facts(location: Location) -> Iterator[Fact]:
     yield from map(Fact._make, zip(*(table[name].to_pylist() for name in Fact._fields), strict=True))
 
 
-class GroupWriter:
-    """Collects the rows of one group into row groups and writes a shard for each split, and the facts.
+def read_parts(folder: Location, parts: Sequence[Part], columns: Sequence[str]) -> pa.Table:
+    """Some columns of the facts of many files below `folder`, one file after the other."""
+    schema = pa.schema([FACTS.field(name) for name in columns])
+    tables = [pq.read_table(folder.join(part.path).path, filesystem=folder.fs, columns=list(columns)) for part in parts]
+    return pa.concat_tables([schema.empty_table(), *tables])
 
-    File names are unique to this attempt, so a retried or speculative task never meets another's files.
+
+def copies_in(location: Location, group: int, *, kept: bool) -> pa.Table:
+    """What repeats are found by, of one facts file: its written rows and, of an older version, its conflicts too."""
+    names = ["sha256", "split", "path", "label", "id", "reason"]
+    table = pq.read_table(location.path, filesystem=location.fs, columns=names)
+    written = pc.is_null(table["reason"])
+    takes = pc.or_(written, pc.equal(table["reason"], Reason.CONFLICTING_LABEL.value).fill_null(False)) if kept else written
+    columns = {name: table[name] for name in names[:-1]} | {
+        "kept": pa.array([kept] * len(table), pa.bool_()),
+        "written": written,
+        "group": pa.array([group] * len(table), pa.int64()),
+    }
+    return pa.table({field.name: columns[field.name] for field in COPIES}, schema=COPIES).filter(takes)
+
+
+def read_statistics(location: Location) -> dict[str, Statistics]:
+    """The statistics of one group, by split."""
+    return {split: Statistics.restore(state) for split, state in json.loads(location.read_bytes()).items()}
+
+
+class GroupWriter:
+    """Collects the rows of one group into row groups and writes a shard for each split, the facts, and the descriptor.
+
+    What it wrote is removed where the `with` block fails. File names are unique to this attempt, so a retried or
+    speculative task never meets another's files.
     """
 
-    def __init__(self, job: Job, number: int) -> None:
+    result: GroupResult
+
+    def __init__(self, job: Job, number: int, descriptor: str, same: int = 0) -> None:
         self._settings, self._staging, self._number = job.settings, locate(job.staging), number
+        self._descriptor, self._same = descriptor, same
         self._attempt = f"{number:05d}-{uuid.uuid4().hex[:12]}"
         self._facts: list[Fact] = []
         self._waiting: dict[str, list[tuple[Fact, np.ndarray]]] = {}
         self._shards: dict[str, ShardWriter] = {}
         self._statistics: dict[str, Statistics] = {}
 
-    def add(self, fact: Fact, image: np.ndarray | None) -> None:
+    def add(self, fact: Fact | None, image: np.ndarray | None) -> None:
         """One file; `image` (H, W, C) uint8 is None where the fact has a reason for that."""
+        if fact is None:
+            self._same += 1
+            return
         self._facts.append(fact)
         if image is not None and fact.split:
             rows = self._waiting.setdefault(fact.split, [])
@@ -165,21 +286,47 @@ class GroupWriter:
             if len(rows) >= self._settings.shards.rows:
                 self._flush(fact.split)
 
-    def close(self) -> GroupResult:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is None:
+            try:
+                self._close()
+                return
+            except OSError:  # such as a full disk
+                self._remove()
+                raise
+        self._remove()
+
+    def _close(self) -> None:
         for split in list(self._waiting):
             self._flush(split)
-        shards = []
-        for split, writer in self._shards.items():
-            writer.__exit__(None, None, None)
-            name = writer.location.path.rpartition("/")[2]
-            row_groups = tuple(writer.row_groups)
-            shards.append(Shard(split=split, path=name, bytes=writer.bytes, sha256=writer.sha256, row_groups=row_groups))
-        facts = f"facts-{self._attempt}.parquet"
-        columns = [pa.array(column, kind.type) for column, kind in zip(zip(*self._facts, strict=True), FACTS, strict=True)]
-        table = pa.Table.from_arrays(columns, schema=FACTS)
-        pq.write_table(table, self._staging.join(facts).path, filesystem=self._staging.fs)
-        reasons = Counter(fact.reason for fact in self._facts if fact.reason)
-        return GroupResult(self._number, len(self._facts), facts, tuple(shards), self._statistics, reasons)
+        shards = tuple(self._shard(split, writer) for split, writer in self._shards.items())
+        columns = [pa.array(column, kind.type) for column, kind in zip(_columns(self._facts), FACTS, strict=True)]
+        facts = self._staging.join(f"facts-{self._attempt}.parquet")
+        with hashed_output(facts) as sink:
+            pq.write_table(pa.Table.from_arrays(columns, schema=FACTS), sink, compression="zstd")
+        statistics = self._staging.join(f"statistics-{self._attempt}.json")
+        states = {split: value.state() for split, value in self._statistics.items()}
+        with hashed_output(statistics) as figures:
+            figures.write(json.dumps(states).encode())
+        self.result = GroupResult(
+            number=self._number,
+            files=len(self._facts),
+            facts=Part(path=_name(facts), bytes=sink.bytes, sha256=sink.sha256),
+            shards=shards,
+            statistics=Part(path=_name(statistics), bytes=figures.bytes, sha256=figures.sha256),
+            reasons=dict(Counter(fact.reason for fact in self._facts if fact.reason)),
+            same=self._same,
+        )
+        self._staging.join(self._descriptor).write_bytes(self.result.model_dump_json().encode())
+
+    def _shard(self, split: str, writer: ShardWriter) -> Shard:
+        writer.close()
+        row_groups = tuple(writer.row_groups)
+        path = _name(writer.location)
+        return Shard(split=split, path=path, bytes=writer.bytes, sha256=writer.sha256, row_groups=row_groups)
 
     def _flush(self, split: str) -> None:
         rows = self._waiting.pop(split)
@@ -193,6 +340,41 @@ class GroupWriter:
         self._shards[split].write(columns, images)
         sources = [Source(f.label, f.width, f.height, f.mode, f.format, f.size) for f in facts]  # type: ignore[arg-type]
         self._statistics[split] = self._statistics.get(split, Statistics()) + Statistics.of(sources, images)
+
+    def _remove(self) -> None:
+        """Lets go of what this attempt wrote; the error that ended it is the one to tell, so others are not raised here."""
+        for writer in self._shards.values():
+            writer.abandon()
+        for name in self._staging.names():
+            if self._attempt in name:
+                self._staging.join(name).remove()
+
+
+def _unread(error: OSError) -> Reject:
+    path = error.filename
+    if isinstance(error, FileNotFoundError) and not (path and os.path.islink(path)):
+        return Reject(Reason.VANISHED, "the file was listed, and was gone when it was to be read")
+    if error.errno == errno.EFBIG:
+        return Reject(Reason.TOO_LARGE, str(error.strerror))
+    return Reject(Reason.UNREADABLE, str(error))
+
+
+def _finished(staging: Location, descriptor: str) -> GroupResult | None:
+    """The result in a descriptor whose files are all there and whole."""
+    place = staging.join(descriptor)
+    if not place.exists():
+        return None
+    result = GroupResult.model_validate_json(place.read_bytes())
+    parts = (result.facts, result.statistics, *result.shards)
+    return None if any(damage(staging, part) for part in parts) else result
+
+
+def _columns(facts: Sequence[Fact]) -> Sequence[Sequence[object]]:
+    return list(zip(*facts, strict=True)) or [()] * len(Fact._fields)
+
+
+def _name(location: Location) -> str:
+    return location.path.rpartition("/")[2]
 
 
 def _staged_images(shard: Location, shape: tuple[int, int, int]) -> Iterator[np.ndarray]:

@@ -1,96 +1,134 @@
-"""The ingest, whoever runs it: plan groups, process them, drop repeats, publish shards and, last, the manifest."""
+"""The ingest, whoever runs it: survey, process groups, drop repeats, publish shards and, last, the manifest."""
 
 import hashlib
 import json
 import platform
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import version as version_of
 from itertools import pairwise
 from typing import NamedTuple, Protocol, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
-from pipelines import VERSION
-from pipelines.config import IngestSettings
+from pipelines import VERSION, publish
+from pipelines.config import IngestOptions, IngestSettings
 from pipelines.errors import DataError
-from pipelines.groups import (
-    LISTING_FILE,
-    Fact,
-    Group,
-    GroupResult,
-    Job,
-    Repeat,
-    Rewrite,
-    process_group,
-    read_facts,
-    rewrite_group,
-)
-from pipelines.manifest import Accounting, Dataset, Manifest, Shard, open_dataset, publish, versions
+from pipelines.groups import LISTING_FILE, Group, GroupResult, Job, Rewrite, process_group, read_parts, rewrite_group
+from pipelines.lock import Lock, locked
+from pipelines.manifest import Dataset, Manifest, open_dataset, versions
+from pipelines.plan import Plan, plan, survey
+from pipelines.progress import say
 from pipelines.rejects import Reason
-from pipelines.scan import list_files
-from pipelines.shards import write_petastorm_metadata
+from pipelines.repeats import Copy, Repeat, leaks, verdicts
 from pipelines.split import SPLITS
-from pipelines.stats import total
+from pipelines.stats import Statistics
 from pipelines.storage import Location, locate
 
 STAGING = "_staging"
+LEASE = "_lock.json"
 FINGERPRINT_LENGTH = 32  # hex digits: 128 bits, and the most that fits MLflow's column for a dataset's digest
-OURS = {*SPLITS, "rejects", "manifests", "report", STAGING}
-REJECTS = pa.schema([("path", pa.string()), ("reason", pa.string()), ("detail", pa.string())])
+OURS = {*SPLITS, "rejects", "rejected", "files", "statistics", "manifests", "report", STAGING, LEASE}
 T = TypeVar("T")
 
 
 class Runner(Protocol):
-    """What runs tasks: Spark here; anything that maps a function over tasks will do."""
+    """What runs tasks: Spark, or a pool of processes; anything that maps a function over tasks will do."""
 
     tools: dict[str, str]
 
     def map(self, work: Callable[[T], GroupResult], tasks: Sequence[T], what: str, files: int) -> list[GroupResult]:
         """The result of every task, in any order, with progress over `files`. Raises DataError when a task fails."""
 
-    def repeats(self, facts: Sequence[tuple[int, str]]) -> list[Repeat]:
-        """The rows to drop among the written ones in the facts files, given as (group, URI)."""
+    def repeated(self, facts: "Facts") -> list[list[Copy]]:
+        """The rows that share their bytes with another one, by content."""
+
+    def shared_labels(self, facts: "Facts") -> list[dict]:
+        """Labels that stand in more than one split, by pair of splits."""
+
+
+class Facts(NamedTuple):
+    """Where `rows` files are told of: URIs of facts files, new ones with their group, and those of an older version."""
+
+    new: Sequence[tuple[int, str]]
+    kept: Sequence[str]
+    rows: int
 
 
 class Ingested(NamedTuple):
-    """A dataset, and whether it was there before this call."""
+    """A dataset, whether it was there before this call, and what a person should know of this call besides."""
 
     dataset: Dataset
     unchanged: bool
+    notes: tuple[str, ...] = ()
 
 
-class _Run(NamedTuple):
-    digest: str
-    tools: dict[str, str]
+class _Outcome(NamedTuple):
+    results: list[GroupResult]
+    leaks: dict[str, list[dict]]
+
+
+class _Work(NamedTuple):
+    job: Job
+    root: Location
+    output: Location
+    plan: Plan
+    parent: Dataset | None
+    options: IngestOptions
     began: float
 
+    @property
+    def staging(self) -> Location:
+        return locate(self.job.staging)
 
-def ingest(input_uri: str, output_uri: str, settings: IngestSettings, runner: Callable[[], Runner]) -> Ingested:
-    """Publishes the dataset of the images under `input_uri` at `output_uri`.
+    @property
+    def version(self) -> int:
+        return self.parent.manifest.version + 1 if self.parent else 1
 
-    `runner` is called once there is work to do. Raises DataError for an input without images, or an output
-    folder that holds something else; then nothing is published.
+
+def ingest(
+    input_uri: str,
+    output_uri: str,
+    settings: IngestSettings | None,
+    runner: Callable[[], Runner],
+    options: IngestOptions | None = None,
+) -> Ingested:
+    """Publishes the dataset of the images under `input_uri` at `output_uri`, or its next version.
+
+    `settings` None takes those of the version that is appended to, else the defaults. `runner` is called when there is work.
+    Raises DataError for an input without images, an output folder that holds something else or that another ingest is
+    writing to, and for too many rejects; then nothing is published.
     """
-    began = time.monotonic()
-    root, output = locate(input_uri), locate(output_uri)
+    root, output, options = locate(input_uri), locate(output_uri), options or IngestOptions()
     if output.fs == root.fs and f"{output.path}/".startswith(f"{root.path}/"):
-        raise DataError(f"{output.uri}: --output lies inside --input {root.uri}; choose a folder outside it")
+        raise DataError(f"{output.shown}: --output lies inside --input {root.shown}; choose a folder outside it")
     _check_output(output)
-    listing = list_files(root)
-    digest = _listing_digest(listing)
-    if versions(output):
-        return _stands_already(output, digest, settings)
-    job = _stage(root, output, listing, settings)
-    crew = runner()
-    results = _process(job, listing.num_rows, crew)
-    manifest = _publish(output, job, results, _Run(digest, crew.tools, began))
-    return Ingested(Dataset(output, manifest), unchanged=False)
+    began = time.monotonic()
+    if settings is None:
+        newest = open_dataset(output.uri).manifest if versions(output) else None
+        settings = IngestSettings.model_validate(newest.settings) if newest else IngestSettings()
+    found = survey(root, settings)  # before anything is made at the output: most mistakes show here
+    with locked(output) as lock:
+        _carry_out(output)
+        parent = open_dataset(output.uri) if versions(output) else None
+        todo = plan(found, settings, parent, verify=options.verify)
+        if parent and (stands := _stands_already(output, parent, todo, settings, options)):
+            return stands
+        work = _stage(_Work(Job(root.uri, "", settings), root, output, todo, parent, options, began))
+        waited = time.monotonic()
+        crew = runner()
+        work = work._replace(began=began + time.monotonic() - waited)  # a session's start is no part of the ingest
+        outcome = _process(work, crew)
+        if parent and not any(result.files for result in outcome.results):
+            output.join(STAGING).remove()
+            return Ingested(parent, unchanged=True, notes=_notes(work, outcome))
+        manifest = _publish(work, outcome, crew, lock)
+        return Ingested(Dataset(output, manifest), unchanged=False, notes=_notes(work, outcome))
 
 
 def group_count(files: int, settings: IngestSettings) -> int:
@@ -98,158 +136,192 @@ def group_count(files: int, settings: IngestSettings) -> int:
     return min(files, max(8, -(-files // settings.shards.files)))
 
 
-def fingerprint(settings: IngestSettings, facts: Iterator[Fact]) -> str:
+def fingerprint(settings: IngestSettings, rows: pa.Table) -> str:
     """The hash over (id, sha256, label) of the written rows in the order of their ids, and over what shapes pixels."""
     digest = hashlib.sha256(json.dumps(settings.image.model_dump(), sort_keys=True).encode())
-    for fact in facts:
-        digest.update(f"\n{fact.id}\t{fact.sha256}\t{fact.label}".encode())
+    for batch in rows.sort_by("id").to_batches():
+        columns = (batch.column(name).to_pylist() for name in ("id", "sha256", "label"))
+        digest.update("".join(f"\n{row}\t{sha256}\t{label}" for row, sha256, label in zip(*columns, strict=True)).encode())
     return digest.hexdigest()[:FINGERPRINT_LENGTH]
 
 
 def _check_output(output: Location) -> None:
     if output.info().type == pafs.FileType.File:
-        raise DataError(f"{output.uri}: a file; --output names a new or empty folder")
+        raise DataError(f"{output.shown}: a file; --output names a new or empty folder")
     names = output.names()
     if foreign := [name for name in names if name not in OURS]:
-        raise DataError(f"{output.uri}: holds something else ({foreign[0]}); --output names a new or empty folder")
-    if names and not versions(output) and STAGING not in names:
-        raise DataError(f"{output.uri}: holds {names[0]} but no manifest; --output names a new or empty folder")
+        raise DataError(f"{output.shown}: holds something else ({foreign[0]}); --output names a new or empty folder")
+    if set(names) - {LEASE} and not versions(output) and STAGING not in names:
+        raise DataError(f"{output.shown}: holds {names[0]} but no manifest; --output names a new or empty folder")
 
 
-def _stands_already(output: Location, digest: str, settings: IngestSettings) -> Ingested:
-    dataset = open_dataset(output.uri)
-    manifest = dataset.manifest
-    if manifest.input_digest == digest and manifest.settings == settings.model_dump(mode="json"):
-        _remove(output.join(STAGING))
-        return Ingested(dataset, unchanged=True)
-    what = "other images" if manifest.input_digest != digest else "the same images with other settings"
-    raise DataError(f"{output.uri}: holds version {manifest.version} of {what} (from {manifest.input}); choose a new --output")
+def _stands_already(
+    output: Location, parent: Dataset, todo: Plan, settings: IngestSettings, options: IngestOptions
+) -> Ingested | None:
+    """What there is where nothing is to do. Raises DataError where the output holds something that cannot be added to."""
+    manifest = parent.manifest
+    same = IngestSettings.model_validate(manifest.settings) == settings
+    if options.append and not same:
+        held = f"{output.shown}: version {manifest.version} was made with other settings"
+        raise DataError(f"{held}; --append without --config and --set takes those, other ones need a new --output")
+    if not todo.rows.num_rows if options.append else same and manifest.input_digest == todo.digest:
+        output.join(STAGING).remove()
+        return Ingested(parent, unchanged=True, notes=_kept_notes(todo))
+    if not options.append:
+        what = "other images" if manifest.input_digest != todo.digest else "the same images with other settings"
+        remedy = "choose a new --output" + (", or --append what is new" if same else "")
+        raise DataError(f"{output.shown}: holds version {manifest.version} of {what} (from {manifest.input}); {remedy}")
+    return None
 
 
-def _stage(root: Location, output: Location, listing: pa.Table, settings: IngestSettings) -> Job:
-    # what an interrupted run left: it has no manifest, so nobody reads it; the staging folder, which tells of it, goes last
-    for name in sorted(OURS, key=STAGING.__eq__):
-        _remove(output.join(name))
-    staging = output.join(STAGING)
-    staging.fs.create_dir(staging.path)
-    count = group_count(listing.num_rows, settings)
-    bounds = [listing.num_rows * i // count for i in range(count + 1)]
-    with (
-        staging.fs.open_output_stream(staging.join(LISTING_FILE).path) as stream,
-        pq.ParquetWriter(stream, listing.schema, compression="zstd") as writer,
-    ):
+def _stage(work: _Work) -> _Work:
+    """Lays out the groups in a staging folder named by all that decides them, or finds the one of an interrupted run."""
+    settings, rows = work.job.settings, work.plan.rows
+    what = (work.plan.digest, work.version, work.options.verify, rows.num_rows, settings.model_dump_json())
+    staging = work.output.join(STAGING, hashlib.sha256(repr(what).encode()).hexdigest()[:16])
+    if not work.parent:  # without a manifest nobody reads it
+        for name in OURS - {STAGING, LEASE}:
+            work.output.join(name).remove()
+    for name in work.output.join(STAGING).names():
+        if work.output.join(STAGING, name).path != staging.path:
+            work.output.join(STAGING, name).remove()
+    if staging.join(LISTING_FILE).exists():
+        done = sum(name.startswith("done-") for name in staging.names())
+        say(f"continuing an interrupted ingest: {done} of {group_count(rows.num_rows, settings)} groups were finished")
+    else:
+        staging.make()
+        staging.join(LISTING_FILE).write_bytes(_groups_of(rows, group_count(rows.num_rows, settings)))
+    return work._replace(job=work.job._replace(staging=staging.uri))
+
+
+def _groups_of(rows: pa.Table, count: int) -> bytes:
+    """The plan as one Parquet file with a row group for each task."""
+    sink = pa.BufferOutputStream()
+    bounds = [rows.num_rows * i // count for i in range(count + 1)]
+    with pq.ParquetWriter(sink, rows.schema, compression="zstd") as writer:
         for start, end in pairwise(bounds):
-            writer.write_table(listing.slice(start, end - start), row_group_size=end - start)
-    return Job(root.uri, staging.uri, settings)
+            writer.write_table(rows.slice(start, end - start), row_group_size=end - start)
+    return sink.getvalue().to_pybytes()
 
 
-def _process(job: Job, files: int, runner: Runner) -> list[GroupResult]:
+def _process(work: _Work, runner: Runner) -> _Outcome:
+    job, files = work.job, work.plan.rows.num_rows
     groups = [Group(job, number) for number in range(group_count(files, job.settings))]
     results = {r.number: r for r in runner.map(process_group, groups, "ingest", files)}
-    repeats: dict[int, list[Repeat]] = {}
-    for repeat in runner.repeats([(r.number, locate(job.staging).join(r.facts).uri) for r in results.values()]):
-        repeats.setdefault(repeat.group, []).append(repeat)
-    rewrites = [Rewrite(job, results[number], tuple(found)) for number, found in sorted(repeats.items())]
+    _check_input(work, sum(r.reasons.get(Reason.VANISHED.value, 0) for r in results.values()))
+    facts = _facts(work, list(results.values()))
+    respected = job.settings.split.respected
+    copies = runner.repeated(facts)
+    by_group: dict[int, list[Repeat]] = {}
+    for repeat in (repeat for same in copies for repeat in verdicts(same, respected)):
+        by_group.setdefault(repeat.group, []).append(repeat)
+    rewrites = [Rewrite(job, results[number], tuple(found)) for number, found in sorted(by_group.items())]
     if rewrites:
         again = runner.map(rewrite_group, rewrites, "drop repeats", sum(r.result.files for r in rewrites))
         results.update({r.number: r for r in again})
-    return [results[group.number] for group in groups]
+    found = {"bytes": leaks(copies), "labels": runner.shared_labels(facts)} if respected else {}
+    return _Outcome([results[group.number] for group in groups], found)
 
 
-def _publish(output: Location, job: Job, results: list[GroupResult], run: _Run) -> Manifest:
-    staging = output.join(STAGING)
-    accounting = _account(job, staging, results)
-    output.fs.create_dir(output.join("rejects").path)
-    output.fs.move(staging.join("rejects.parquet").path, output.join("rejects", "part-00000.parquet").path)
-    shards = [_move(staging, output, result.number, shard) for result in results for shard in result.shards]
-    petastorm = min(_petastorm(output, job, split, shards) for split in SPLITS)
-    statistics = {split: total(r.statistics[split] for r in results if split in r.statistics) for split in SPLITS}
-    every = total(statistics.values())
+def _facts(work: _Work, results: Sequence[GroupResult]) -> Facts:
+    old = work.parent.manifest.files if work.parent else ()
+    new = [(result.number, work.staging.join(result.facts.path).uri) for result in results]
+    rows = sum(result.files for result in results) + (work.parent.manifest.accounting.listed if work.parent else 0)
+    return Facts(new, [work.output.join(part.path).uri for part in old], rows)
+
+
+def _check_input(work: _Work, vanished: int) -> None:
+    """Raises DataError where files vanished because the whole input did: that is no reject of theirs."""
+    if vanished and not (work.root.exists() and work.root.names()):
+        what = f"the input went away while the ingest ran ({vanished} files could not be read)"
+        raise DataError(f"{work.root.shown}: {what}; put it back and run this again: what was finished is kept")
+
+
+def _publish(work: _Work, outcome: _Outcome, runner: Runner, lock: Lock) -> Manifest:
+    """Stages all that the version consists of, decides, and carries that out. Raises DataError before anything is decided."""
+    results, parent, version, settings = outcome.results, work.parent, work.version, work.job.settings
+    before = parent.manifest if parent else None
+    rejects = publish.rejects_of(work.staging, results)
+    accounting = publish.account(results, rejects, before.accounting if before else None)
+    if not accounting.written:
+        work.output.join(STAGING).remove()  # nothing in it is worth continuing from
+    publish.check_accounting(work.root.shown, accounting, work.options.max_reject_fraction)
+    staged = publish.Staged(work.staging)
+    publish.stage_samples(staged, work.root, work.plan.rows, rejects, version=version, most=work.options.keep_rejects)
+    old_shards, old_files, old_rejects = (before.shards, before.files, before.rejects) if before else ((), (), ())
+    shards = (*old_shards, *publish.stage_shards(staged, results, version))
+    statistics = publish.merged_statistics(work.staging, results, parent)
+    publish.stage_statistics(staged, statistics, version)
+    alphabet = sum(statistics.values(), Statistics()).alphabet
     manifest = Manifest(
-        version=1,
-        fingerprint=fingerprint(job.settings, (fact for fact in _facts(staging, results) if not fact.reason)),
-        input=job.input,
-        input_digest=run.digest,
-        settings=job.settings.model_dump(mode="json"),
-        alphabet=job.settings.label.alphabet or every.alphabet,
-        image_shape=job.settings.image.shape,
+        version=version,
+        parent=before.version if before else None,
+        fingerprint=fingerprint(settings, _rows(work, results)),
+        input=work.root.shown,
+        input_digest=work.plan.digest,
+        settings=settings.model_dump(mode="json"),
+        alphabet=settings.label.alphabet or alphabet,
+        image_shape=settings.image.shape,
         splits={split: statistics[split].rows for split in SPLITS},
         shards=tuple(sorted(shards, key=lambda shard: (SPLITS.index(shard.split), shard.path))),
+        files=(*old_files, *publish.stage_facts(staged, results, version)),
+        rejects=(*old_rejects, *publish.stage_rejects(staged, rejects, version)),
         accounting=accounting,
-        statistics={"all": every.summary()} | {split: statistics[split].summary() for split in SPLITS},
-        petastorm=petastorm,
-        tools=_tools() | run.tools,
+        statistics=publish.summarised(statistics),
+        leaks=outcome.leaks,
+        petastorm=publish.stage_petastorm(staged, settings.image.shape, shards),
+        tools=_tools() | runner.tools,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        seconds=round(time.monotonic() - run.began, 3),
+        seconds=round(time.monotonic() - work.began, 3),
     )
-    publish(output, manifest)
-    _remove(staging)
+    lock.check()
+    staged.decide(manifest)
+    _carry_out(work.output, quietly=True)
     return manifest
 
 
-def _account(job: Job, staging: Location, results: list[GroupResult]) -> Accounting:
-    """Counts every listed file and stages the rejects table. Raises DataError where no row is left."""
-    reasons, examples = Counter[str](), dict[str, str]()
-    with (
-        staging.fs.open_output_stream(staging.join("rejects.parquet").path) as stream,
-        pq.ParquetWriter(stream, REJECTS, compression="zstd") as writer,
-    ):
-        for result in results:
-            facts = [fact for fact in read_facts(staging.join(result.facts)) if fact.reason]
-            reasons.update(result.reasons)
-            for fact in facts:
-                examples.setdefault(str(fact.reason), f"{fact.path}: {fact.detail}")
-            columns = [[getattr(fact, name) for fact in facts] for name in REJECTS.names]
-            writer.write_table(pa.Table.from_arrays([pa.array(c, pa.string()) for c in columns], schema=REJECTS))
-    listed = sum(result.files for result in results)
-    duplicates = reasons[Reason.DUPLICATE.value]
-    rejected = sum(reasons.values()) - duplicates
-    if listed == rejected + duplicates:
-        reason, count = reasons.most_common(1)[0]
-        _remove(staging)
-        raise DataError(f"{job.input}: none of its {listed} files can be used: {count} {reason}, such as {examples[reason]}")
-    return Accounting(
-        listed=listed,
-        written=listed - rejected - duplicates,
-        rejected=rejected,
-        duplicates=duplicates,
-        reasons=dict(reasons.most_common()),
-        examples=examples,
-    )
+def _carry_out(output: Location, *, quietly: bool = False) -> None:
+    """Ends what was decided in a staging folder, by this ingest or by an interrupted one."""
+    for name in output.join(STAGING).names():
+        done = publish.carry_out(output, output.join(STAGING, name))
+        if done:
+            output.join(STAGING).remove()
+            if not quietly:
+                say(f"version {done.version} was decided by an ingest that was interrupted; it is published now")
 
 
-def _move(staging: Location, output: Location, number: int, shard: Shard) -> Shard:
-    """Moves a staged shard to its split, under a name made of its group and content."""
-    path = f"{shard.split}/part-{number:05d}-{shard.sha256[:12]}.parquet"
-    output.fs.create_dir(output.join(shard.split).path)
-    output.fs.move(staging.join(shard.path).path, output.join(path).path)
-    return shard.model_copy(update={"path": path})
+def _rows(work: _Work, results: Sequence[GroupResult]) -> pa.Table:
+    """Id, sha256 and label of every written row of the new version."""
+    names = ["id", "sha256", "label", "reason"]
+    old = [read_parts(work.output, work.parent.manifest.files, names)] if work.parent else []
+    rows = pa.concat_tables([*old, read_parts(work.staging, [result.facts for result in results], names)])
+    return rows.filter(pc.is_null(rows["reason"])).select(names[:-1])
 
 
-def _petastorm(output: Location, job: Job, split: str, shards: list[Shard]) -> bool:
-    """Makes a split with rows a petastorm dataset; False where petastorm is not installed."""
-    row_groups = {shard.path.rpartition("/")[2]: len(shard.row_groups) for shard in shards if shard.split == split}
-    return not row_groups or write_petastorm_metadata(output.join(split), job.settings.image.shape, row_groups)
+def _notes(work: _Work, outcome: _Outcome) -> tuple[str, ...]:
+    """What a person should know besides the accounting."""
+    same = sum(result.same for result in outcome.results)
+    notes = [f"{work.plan.known} files of the input were known"] if work.parent else []
+    if same:
+        notes.append(f"{same} files were read again and hold the bytes of their rows")
+    for leak in outcome.leaks.get("bytes", []):
+        between = " and ".join(leak["splits"])
+        notes.append(f"{leak['images']} images stood in both {between}, such as {leak['examples'][0]}; one of each stays")
+    for leak in outcome.leaks.get("labels", []):
+        notes.append(f"warning: {leak['labels']} labels stand in both {' and '.join(leak['splits'])} ({leak['rows']} rows)")
+    return (*notes, *_kept_notes(work.plan))
 
 
-def _facts(staging: Location, results: list[GroupResult]) -> Iterator[Fact]:
-    # groups are ranges of the listing, which is in the order of ids: so are the facts, one group after another
-    for result in results:
-        yield from read_facts(staging.join(result.facts))
-
-
-def _listing_digest(listing: pa.Table) -> str:
-    digest = hashlib.sha256()
-    for row in zip(*(listing[name].to_pylist() for name in ("id", "size", "mtime_ns")), strict=True):
-        digest.update(repr(row).encode())
-    return digest.hexdigest()
+def _kept_notes(todo: Plan) -> tuple[str, ...]:
+    """What an older version's rows keep although the input says otherwise now."""
+    notes = []
+    if todo.gone:
+        notes.append(f"{todo.gone} files of older versions are not in the input any more; their rows stay")
+    if todo.relabelled:
+        notes.append(f"{todo.relabelled} files have another label or split in the table now; their rows keep what they have")
+    return tuple(notes)
 
 
 def _tools() -> dict[str, str]:
     packages = {name: version_of(name) for name in ("numpy", "pillow", "pyarrow")}
     return {"glyphmill": VERSION, "python": platform.python_version(), "platform": sys.platform} | packages
-
-
-def _remove(location: Location) -> None:
-    if location.info().type == pafs.FileType.Directory:
-        location.fs.delete_dir(location.path)

@@ -1,10 +1,11 @@
 """What a version of a dataset promises: published atomically and last, and the only way in for readers."""
 
+import hashlib
 import re
 from typing import Any, NamedTuple
 
 from pyarrow import fs as pafs
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from pipelines.charset import Charset
 from pipelines.errors import DataError
@@ -13,15 +14,21 @@ from pipelines.split import SPLITS
 from pipelines.storage import Location, locate
 
 SCHEMA_VERSION = 1
+CHUNK = 1 << 22
 
 
-class Shard(Settings):
-    """One Parquet file: its path below the dataset, size in bytes, SHA-256, and the rows of each row group."""
+class Part(Settings):
+    """One file of a dataset: its path below the dataset's folder, size in bytes, and SHA-256."""
 
-    split: str
     path: str
     bytes: int
     sha256: str
+
+
+class Shard(Part):
+    """A Parquet file of rows of one split, with the number of rows of each row group."""
+
+    split: str
     row_groups: tuple[int, ...]
 
     @property
@@ -30,7 +37,10 @@ class Shard(Settings):
 
 
 class Accounting(Settings):
-    """listed = written + rejected + duplicates; `reasons` counts rejects and duplicates, `examples` names one of each."""
+    """listed = written + rejected + duplicates; `reasons` counts rejects and duplicates, `examples` names one of each.
+
+    A version that was appended to counts its own files and those of the versions before it.
+    """
 
     listed: int
     written: int
@@ -41,7 +51,7 @@ class Accounting(Settings):
 
 
 class Manifest(Settings):
-    """One version of a dataset."""
+    """One version of a dataset. `files` are tables of what became of each listed file, `rejects` of what was not written."""
 
     schema_version: int = SCHEMA_VERSION
     version: int
@@ -54,8 +64,11 @@ class Manifest(Settings):
     image_shape: tuple[int, int, int]
     splits: dict[str, int]
     shards: tuple[Shard, ...]
+    files: tuple[Part, ...] = ()
+    rejects: tuple[Part, ...] = ()
     accounting: Accounting
     statistics: dict[str, Any]
+    leaks: dict[str, Any] = Field(default_factory=dict)
     petastorm: bool
     tools: dict[str, str]
     created: str
@@ -73,6 +86,20 @@ class Manifest(Settings):
         if not shards:
             raise DataError(f"the split {split} of dataset {self.fingerprint[:12]} has no rows; ingest more images")
         return shards
+
+
+def damage(folder: Location, part: Part) -> str | None:
+    """What is wrong with the file of `part` below `folder`, such as "missing"; None where it is whole."""
+    place, digest = folder.join(part.path), hashlib.sha256()
+    info = place.info()
+    if info.type != pafs.FileType.File:
+        return "missing"
+    if info.size != part.bytes:
+        return f"{info.size} bytes, {part.bytes} in the manifest"
+    with place.fs.open_input_stream(place.path) as stream:
+        while chunk := stream.read(CHUNK):
+            digest.update(chunk)
+    return None if digest.hexdigest() == part.sha256 else "its checksum is not the one in the manifest"
 
 
 class Dataset(NamedTuple):
@@ -95,10 +122,9 @@ def versions(location: Location) -> list[int]:
 def publish(location: Location, manifest: Manifest) -> None:
     """Writes the manifest as a new version. Raises DataError where that version stands already."""
     target = location.join("manifests", manifest_name(manifest.version))
-    if target.exists():
+    location.join("manifests").make()
+    if not target.create(manifest.model_dump_json(indent=1).encode()):
         raise DataError(f"{target.uri}: this version is published already; versions never change")
-    location.fs.create_dir(location.join("manifests").path)
-    target.write_bytes(manifest.model_dump_json(indent=1).encode())
 
 
 def open_dataset(uri: str) -> Dataset:

@@ -11,10 +11,15 @@ from tqdm import tqdm
 LINE_SECONDS = 5.0
 
 
-class Progress:
-    """Counts up to `total` with rate and time left, on standard error."""
+def say(text: str) -> None:
+    """One line for the person who waits, on standard error."""
+    print(text, file=sys.stderr, flush=True)
 
-    def __init__(self, what: str, total: int, unit: str = "images") -> None:
+
+class Progress:
+    """Counts up to `total` (None: nobody knows) with rate and time left, on standard error."""
+
+    def __init__(self, what: str, total: int | None, unit: str = "images") -> None:
         self._what, self._total, self._unit = what, total, unit
         self._done, self._start, self._said = 0, time.monotonic(), time.monotonic()
         self._bar = tqdm(total=total, desc=what, unit=f" {unit}", dynamic_ncols=True) if sys.stderr.isatty() else None
@@ -36,9 +41,11 @@ class Progress:
 
     def _line(self, note: str) -> str:
         rate = self._done / max(1e-9, time.monotonic() - self._start)
-        text = f"{self._what}: {self._done:,}/{self._total:,} {self._unit}"
+        of = f"/{self._total:,}" if self._total is not None else ""
+        text = f"{self._what}: {self._done:,}{of} {self._unit}"
         if rate:
-            text += f", {rate:,.0f}/s, {(self._total - self._done) / rate:,.0f} s left"
+            text += f", {rate:,.0f}/s"
+            text += f", {(self._total - self._done) / rate:,.0f} s left" if self._total is not None else ""
         return f"{text}, {note}" if note else text
 
     def __enter__(self) -> "Progress":

@@ -4,6 +4,7 @@ import io
 import json
 import pickle
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 
 import numpy as np
@@ -80,7 +81,7 @@ def pixels(column: pa.ChunkedArray, shape: tuple[int, int, int]) -> np.ndarray:
 
 
 class ShardWriter:
-    """Writes row groups to one Parquet file; after the `with` block it knows bytes, sha256 and row groups."""
+    """Writes row groups to one Parquet file; once closed it knows bytes, sha256 and row groups."""
 
     def __init__(self, location: Location, compression: str) -> None:
         self._stream = location.fs.open_output_stream(location.path)
@@ -103,8 +104,21 @@ class ShardWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is None:
+            self.close()
+        else:
+            self.abandon()
+
+    def close(self) -> None:
+        """Ends the file."""
         self._writer.close()
         self._stream.close()
+
+    def abandon(self) -> None:
+        """Lets go of a file that will not be whole, whatever its state."""
+        for open_one in (self._writer, self._stream):
+            with suppress(OSError, ValueError):  # the disk may be full, the file closed
+                open_one.close()
 
     @property
     def bytes(self) -> int:
@@ -115,8 +129,8 @@ class ShardWriter:
         return self._sink.sha256
 
 
-def write_petastorm_metadata(folder: Location, shape: tuple[int, int, int], row_groups: Mapping[str, int]) -> bool:
-    """Writes `_common_metadata`, which makes `folder` a petastorm dataset; False where petastorm is not installed.
+def petastorm_metadata(shape: tuple[int, int, int], row_groups: Mapping[str, int]) -> bytes | None:
+    """The file `_common_metadata`, which makes a folder a petastorm dataset; None where petastorm is not installed.
 
     `row_groups` counts the row groups of each file by name. The two keys are those that
     petastorm's own materialize_dataset writes.
@@ -126,7 +140,7 @@ def write_petastorm_metadata(folder: Location, shape: tuple[int, int, int], row_
         from petastorm.etl.dataset_metadata import ROW_GROUPS_PER_FILE_KEY, UNISCHEMA_KEY
         from petastorm.unischema import Unischema, UnischemaField
     except ImportError:  # the stack of requirements/latest.txt has a pyarrow that petastorm cannot use
-        return False
+        return None
     types = {"id": np.int64, "length": np.int32, "width": np.int32, "height": np.int32}
     fields = [UnischemaField(name, types.get(name, np.str_), (), None, False) for name in SCHEMA.names[:-1]]
     fields.append(UnischemaField("image", np.uint8, shape, NdarrayCodec(), False))
@@ -134,5 +148,4 @@ def write_petastorm_metadata(folder: Location, shape: tuple[int, int, int], row_
     metadata = {UNISCHEMA_KEY: pickle.dumps(unischema), ROW_GROUPS_PER_FILE_KEY: json.dumps(dict(row_groups))}
     buffer = io.BytesIO()
     pq.write_metadata(SCHEMA.with_metadata(metadata), buffer)
-    folder.join("_common_metadata").write_bytes(buffer.getvalue())
-    return True
+    return buffer.getvalue()

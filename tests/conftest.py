@@ -1,7 +1,6 @@
 """What several suites share: hypothesis without chance, small images, and an ingest runner that is a plain loop."""
 
 import io
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -10,8 +9,10 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
-from pipelines.groups import GroupResult, Repeat, read_facts
-from pipelines.storage import locate
+from pipelines.groups import GroupResult
+from pipelines.ingest import Facts
+from pipelines.pool import PoolRunner
+from pipelines.repeats import Copy
 
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
 settings.load_profile("repeatable")
@@ -36,7 +37,7 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> Path:
     return folder
 
 
-class LoopRunner:
+class LoopRunner(PoolRunner):
     """Runs an ingest in this process, one task after another; `backwards` changes every order it is free to change."""
 
     def __init__(self, backwards: bool = False) -> None:
@@ -51,21 +52,8 @@ class LoopRunner:
         self.calls.append((what, len(tasks)))
         return [work(task) for task in tasks[:: self.step]]
 
-    def repeats(self, facts: Sequence[tuple[int, str]]) -> list[Repeat]:
-        by_content = defaultdict(list)
-        for group, uri in facts:
-            for fact in read_facts(locate(uri)):
-                if not fact.reason:
-                    by_content[fact.sha256].append((fact.path, fact.label, group, fact.id))
-        return [repeat for files in by_content.values() for repeat in _repeats(sorted(files))][:: self.step]
-
-
-def _repeats(files: list[tuple[str, str, int, int]]) -> list[Repeat]:
-    labels = sorted({label for _, label, _, _ in files})
-    if len(labels) > 1:
-        detail = f"the same bytes are labelled {' and '.join(labels)}"
-        return [Repeat(group, row, "conflicting_label", detail) for _, _, group, row in files]
-    return [Repeat(group, row, "duplicate", f"the same bytes as {files[0][0]}") for _, _, group, row in files[1:]]
+    def repeated(self, facts: Facts) -> list[list[Copy]]:
+        return [same[:: self.step] for same in super().repeated(facts)][:: self.step]
 
 
 @pytest.fixture(scope="session")

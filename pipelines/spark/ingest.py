@@ -1,23 +1,27 @@
-"""The ingest's runner on Spark: tasks over groups, and repeats found by Spark SQL over small rows."""
+"""The ingest's runner on Spark: tasks over groups, and repeats found by a shuffle of small rows."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import combinations
 from typing import TypeVar
+from zlib import crc32
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pyspark import __version__ as spark_version
-from pyspark.sql import Column, DataFrame, SparkSession
-from pyspark.sql import functions as F
+from pyspark.sql import SparkSession
 
-from pipelines.groups import GroupResult, Repeat
-from pipelines.progress import Progress, polled
-from pipelines.rejects import Reason
-from pipelines.spark.session import told_tasks
+from pipelines.groups import COPIES, GroupResult, copies_in
+from pipelines.ingest import Facts
+from pipelines.progress import Progress, polled, say
+from pipelines.repeats import EXAMPLES, Copy, repeated_in, shared_labels
+from pipelines.spark.session import WorkerDiedError, told_tasks
+from pipelines.split import SPLITS
 from pipelines.storage import locate
 
 T = TypeVar("T")
-WRITTEN = "group bigint, id bigint, path string, sha256 string, label string"
+R = TypeVar("R")
+ATTEMPTS = 4  # as Spark on a cluster has for a task
+ROWS_PER_TASK = 250_000  # of COPIES, some 300 bytes each
 
 
 class SparkRunner:
@@ -28,57 +32,78 @@ class SparkRunner:
         self.tools = {"pyspark": spark_version}
 
     def map(self, work: Callable[[T], GroupResult], tasks: Sequence[T], what: str, files: int) -> list[GroupResult]:
-        """The result of every task. Raises DataError with the first failed task's error."""
+        """The result of every task. Raises DataError with the first failed task's error.
+
+        Spark on a local master gives up when one Python worker dies: then all is started again, and finished groups are found.
+        """
+        for attempt in range(1, ATTEMPTS):
+            try:
+                return self._map(work, tasks, what, files)
+            except WorkerDiedError as error:
+                say(f"{what}: {error} (attempt {attempt} of {ATTEMPTS})")
+        return self._map(work, tasks, what, files)
+
+    def _map(self, work: Callable[[T], GroupResult], tasks: Sequence[T], what: str, files: int) -> list[GroupResult]:
         context = self._spark.sparkContext
-        done = context.accumulator(0)
+        done, rejected = context.accumulator(0), context.accumulator(0)
 
         def run(task: T) -> GroupResult:
             result = work(task)
-            done.add(result.files)
+            done.add(result.files + result.same)
+            rejected.add(sum(result.reasons.values()))
             return result
 
-        with Progress(what, files) as progress, polled(lambda: progress.update_to(min(files, done.value))), told_tasks():
+        def show() -> None:  # a task that was tried twice may count twice
+            progress.update_to(min(files, done.value), f"{rejected.value:,} rejected")
+
+        with Progress(what, files) as progress, polled(show), told_tasks():
             return context.parallelize(tasks, len(tasks)).map(run).collect()
 
-    def repeats(self, facts: Sequence[tuple[int, str]]) -> list[Repeat]:
-        """The rows whose bytes stand in another row too."""
-        frame = self._spark.createDataFrame(list(facts), "group bigint, uri string").repartition(len(facts))
+    def repeated(self, facts: Facts) -> list[list[Copy]]:
+        """The rows that share their bytes with another one, by content."""
+        return self._over(facts, "sha256", repeated_in)
+
+    def shared_labels(self, facts: Facts) -> list[dict]:
+        """Labels that stand in more than one split, by pair of splits."""
+        pairs: dict[tuple[str, ...], dict] = {}
+        for found in self._over(facts, "label", shared_labels):
+            pair = pairs.setdefault(tuple(found["splits"]), found | {"labels": 0, "rows": 0, "examples": []})
+            pair["labels"] += found["labels"]
+            pair["rows"] += found["rows"]
+            pair["examples"] = sorted([*pair["examples"], *found["examples"]])[:EXAMPLES]
+        return [pairs[pair] for pair in combinations(SPLITS, 2) if pair in pairs]
+
+    def _over(self, facts: Facts, key: str, find: Callable[[pa.Table], list[R]]) -> list[R]:
+        """What `find` finds in the rows of COPIES, those with the same `key` together.
+
+        An RDD of Arrow tables, not a data frame: rows are small, and the first data frame of a session costs seconds of start.
+        """
+        context = self._spark.sparkContext
+        files = [(group, uri, False) for group, uri in facts.new] + [(-1, uri, True) for uri in facts.kept]
+        parts = max(context.defaultParallelism, -(-facts.rows // ROWS_PER_TASK))
+
+        def spread(file: tuple[int, str, bool]) -> Iterator[tuple[int, bytes]]:
+            group, uri, kept = file
+            table = copies_in(locate(uri), group, kept=kept)
+            bucket = pa.array([crc32(value.encode()) % parts for value in table[key].to_pylist()], pa.int64())
+            for number in bucket.unique().to_pylist():
+                yield number, _packed(table.filter(pc.equal(bucket, number)))
+
+        def gather(tables: Iterable[tuple[int, bytes]]) -> list[R]:
+            return find(pa.concat_tables([COPIES.empty_table(), *(_unpacked(data) for _, data in tables)]))
+
+        readers = context.parallelize(files, min(len(files), 4 * context.defaultParallelism))
         with told_tasks():
-            rows = repeated(frame.mapInArrow(_written_rows, WRITTEN)).collect()
-        return [Repeat(*row) for row in rows]
+            return readers.flatMap(spread).partitionBy(parts, int).mapPartitions(gather).collect()
 
 
-def repeated(written: DataFrame) -> DataFrame:
-    """Rows to drop, as (group, id, reason, detail), among the written ones of schema WRITTEN.
-
-    Of files with the same bytes and one label the first path stays and the others are duplicates; where the
-    labels differ none can be believed, and all are conflicts.
-    """
-    same = (
-        written.groupBy("sha256")
-        .agg(
-            F.array_sort(F.collect_list(F.struct("path", "label", "group", "id"))).alias("files"),
-            F.array_sort(F.collect_set("label")).alias("labels"),
-        )
-        .where(F.size("files") > 1)
-        .select("labels", F.col("files")[0]["path"].alias("first"), F.posexplode("files").alias("rank", "file"))
-    )
-    conflict: Column = F.size("labels") > 1
-    return same.where(conflict | (F.col("rank") > 0)).select(
-        "file.group",
-        "file.id",
-        F.when(conflict, Reason.CONFLICTING_LABEL.value).otherwise(Reason.DUPLICATE.value).alias("reason"),
-        F.when(conflict, F.concat(F.lit("the same bytes are labelled "), F.array_join("labels", " and ")))
-        .otherwise(F.concat(F.lit("the same bytes as "), F.col("first")))
-        .alias("detail"),
-    )
+def _packed(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    return sink.getvalue().to_pybytes()
 
 
-def _written_rows(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    for batch in batches:
-        for group, uri in zip(*batch.to_pydict().values(), strict=True):
-            location = locate(uri)
-            names = ["id", "path", "sha256", "label"]
-            table = pq.read_table(location.path, filesystem=location.fs, columns=[*names, "reason"])
-            table = table.filter(pc.is_null(table["reason"])).select(names)
-            yield from table.add_column(0, "group", pa.array([group] * table.num_rows, pa.int64())).to_batches()
+def _unpacked(data: bytes) -> pa.Table:
+    with pa.ipc.open_stream(data) as stream:
+        return stream.read_all()

@@ -20,10 +20,10 @@ from pipelines.errors import DataError
 PACKAGE = Path(pipelines.__file__).resolve().parent
 
 
-def spark_session(name: str) -> SparkSession:
+def spark_session(name: str, otherwise: str = "") -> SparkSession:
     """The session of this job (master and resources as spark-submit or the environment say; else local[*]).
 
-    Raises DataError where Spark cannot start.
+    Raises DataError where Spark cannot start, with what to do `otherwise`.
     """
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     _find_java()
@@ -35,7 +35,7 @@ def spark_session(name: str) -> SparkSession:
             .getOrCreate()
         )
     except Exception as error:  # Spark raises its start-up failures as RuntimeError, Py4JJavaError or PySparkRuntimeError
-        remedy = "look at JAVA_HOME (Java 17) and at the master"
+        remedy = "; ".join(filter(None, ("look at JAVA_HOME (Java 17) and at the master", otherwise)))
         raise DataError(f"Spark cannot start: {_first_line(error)}; {remedy}") from error
     spark.sparkContext.setLogLevel("ERROR")
     if PACKAGE.parent.name != "site-packages" and PACKAGE.is_dir():
@@ -54,13 +54,18 @@ def task_error(trace: str) -> str:
     return next((line for line in after if line[:1].strip()), lines[0]).strip()
 
 
+class WorkerDiedError(DataError):
+    """A Python worker of Spark died, killed by a person or for want of memory: the task itself may be sound."""
+
+
 @contextmanager
 def told_tasks() -> Iterator[None]:
     """Turns the error of a failed Spark job into a DataError of one line."""
     try:
         yield
     except (Py4JJavaError, PySparkException) as error:  # RDDs raise the first with Spark 3, the second with 4
-        raise DataError(f"a Spark task failed: {task_error(str(error))}") from error
+        kind = WorkerDiedError if "Python worker exited unexpectedly" in str(error) else DataError
+        raise kind(f"a Spark task failed: {task_error(str(error))}") from error
 
 
 def package_zip(folder: Path) -> str:

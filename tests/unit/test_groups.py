@@ -2,15 +2,28 @@
 
 import hashlib
 import os
-from collections import Counter
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from pipelines.config import IngestSettings
-from pipelines.groups import FACTS, Fact, GroupWriter, Job, Repeat, Rewrite, read_facts, read_row, rewrite_group
-from pipelines.scan import path_text
+from pipelines.groups import (
+    FACTS,
+    PLANNED,
+    Fact,
+    GroupWriter,
+    Job,
+    Planned,
+    Rewrite,
+    contents,
+    judge,
+    read_facts,
+    read_statistics,
+    rewrite_group,
+)
+from pipelines.repeats import Repeat
+from pipelines.scan import path_bytes, path_text
 from pipelines.shards import pixels
 from pipelines.storage import locate
 
@@ -29,8 +42,9 @@ FATES = [
 ]
 
 
-def row(tmp_path, path: str):
-    return read_row(SETTINGS, locate(tmp_path), 7, path, 5)
+def row(tmp_path, path: str, size: int = 5, **planned: str):
+    ((listed, data),) = contents(locate(tmp_path), [Planned(7, path_bytes(path), size, 99, **planned)], 1000)
+    return judge(SETTINGS, listed, data)
 
 
 @pytest.mark.parametrize(("path", "data", "reason", "detail", "known"), FATES)
@@ -46,12 +60,34 @@ def test_the_fact_of_a_file(tmp_path, fill, noise, path, data, reason, detail, k
     assert image is None or image.shape == (8, 16, 1)
 
 
-def test_a_file_that_cannot_be_read_is_a_reject(tmp_path):
-    (tmp_path / "AB.png").symlink_to("nowhere")
-    for path in ("AB.png", "gone.png"):
-        fact, image = row(tmp_path, path)
-        assert (fact.reason, fact.size, image) == ("unreadable", 5, None)
-        assert path in fact.detail
+@pytest.mark.parametrize(("path", "reason"), [("link.png", "unreadable"), ("folder", "unreadable"), ("gone.png", "vanished")])
+def test_a_file_that_cannot_be_read_is_a_reject(tmp_path, path, reason):
+    (tmp_path / "link.png").symlink_to("nowhere")
+    (tmp_path / "folder").mkdir()
+    fact, image = row(tmp_path, path)
+    assert (fact.reason, fact.size, fact.mtime_ns, image) == (reason, 5, 99, None)
+    assert fact.detail
+
+
+def test_a_huge_file_is_not_read(tmp_path):
+    fact, image = row(tmp_path, "gone.png", size=1001)
+    assert (fact.reason, fact.detail, image) == ("too_large", "1001 bytes are over checks.max_bytes 1000", None)
+
+
+def test_what_the_plan_rejects_is_not_read(tmp_path):
+    fact, image = row(tmp_path, "gone.png", reason="no_image", detail="row 3 names it")
+    assert (fact.reason, fact.detail, fact.sha256, image) == ("no_image", "row 3 names it", None, None)
+
+
+def test_a_file_with_the_bytes_of_its_row_has_no_new_fact(tmp_path, fill, noise):
+    fill(tmp_path, {"AB.png": noise(0)})
+    assert row(tmp_path, "AB.png", known=hashlib.sha256(noise(0)).hexdigest()) == (None, None)
+
+
+def test_a_file_with_other_bytes_than_its_row_is_a_reject(tmp_path, fill, noise):
+    fill(tmp_path, {"AB.png": noise(0)})
+    fact, image = row(tmp_path, "AB.png", known="0" * 64)
+    assert (fact.reason, fact.sha256, image) == ("changed", hashlib.sha256(noise(0)).hexdigest(), None)
 
 
 def test_a_name_that_is_not_utf8_is_a_reject(tmp_path, noise):
@@ -63,7 +99,7 @@ def test_a_name_that_is_not_utf8_is_a_reject(tmp_path, noise):
 
 
 def good(number: int, split: str = "train", label: str = "AB") -> Fact:
-    return Fact(number, f"{label}.{number}.png", 99, f"{number:064d}", label, split, 24, 12, "L", "PNG")
+    return Fact(number, f"{label}.{number}.png", 99, 5, f"{number:064d}", label, split, 24, 12, "L", "PNG")
 
 
 def image(number: int) -> np.ndarray:
@@ -87,10 +123,14 @@ def job(tmp_path):
 
 
 def written(job: Job):
-    writer = GroupWriter(job, 3)
-    for fact in FACTS_OF_A_GROUP:
-        writer.add(fact, None if fact.reason else image(fact.id))
-    return writer.close()
+    with GroupWriter(job, 3, "done-00003.json") as writer:
+        for fact in FACTS_OF_A_GROUP:
+            writer.add(fact, None if fact.reason else image(fact.id))
+    return writer.result
+
+
+def statistics_rows(job: Job, result) -> dict[str, int]:
+    return {split: value.rows for split, value in read_statistics(locate(job.staging).join(result.statistics.path)).items()}
 
 
 def rows_of(job: Job, result) -> dict[str, list[list[int]]]:
@@ -107,11 +147,11 @@ def rows_of(job: Job, result) -> dict[str, list[list[int]]]:
 
 def test_a_group_becomes_one_shard_for_each_split_in_row_groups(job):
     result = written(job)
-    assert (result.number, result.files, result.reasons) == (3, 6, Counter(too_long=1))
+    assert (result.number, result.files, result.reasons) == (3, 6, {"too_long": 1})
     assert rows_of(job, result) == {"train": [[0, 2], [4]], "test": [[1, 5]]}
     assert {shard.split: shard.row_groups for shard in result.shards} == {"train": (2, 1), "test": (2,)}
-    assert {split: statistics.rows for split, statistics in result.statistics.items()} == {"train": 3, "test": 2}
-    assert list(read_facts(locate(job.staging).join(result.facts))) == FACTS_OF_A_GROUP
+    assert statistics_rows(job, result) == {"train": 3, "test": 2}
+    assert list(read_facts(locate(job.staging).join(result.facts.path))) == FACTS_OF_A_GROUP
     for shard in result.shards:
         data = locate(job.staging).join(shard.path).read_bytes()
         assert (shard.bytes, shard.sha256) == (len(data), hashlib.sha256(data).hexdigest())
@@ -133,7 +173,7 @@ def test_a_row_holds_the_facts_of_its_file(job):
 
 def test_a_retried_task_never_meets_the_files_of_another_attempt(job):
     first, again = written(job), written(job)
-    names = [{result.facts, *(shard.path for shard in result.shards)} for result in (first, again)]
+    names = [{part.path for part in (result.facts, result.statistics, *result.shards)} for result in (first, again)]
     assert not names[0] & names[1]
     assert [shard.sha256 for shard in first.shards] == [shard.sha256 for shard in again.shards]
 
@@ -142,10 +182,10 @@ def test_a_rewrite_drops_the_repeats_and_keeps_all_else(job):
     repeats = (Repeat(3, 2, "duplicate", "the same bytes as A.png"), Repeat(3, 1, "conflicting_label", "A and B"))
     result = rewrite_group(Rewrite(job, written(job), repeats))
     assert rows_of(job, result) == {"train": [[0, 4]], "test": [[5]]}
-    assert result.reasons == Counter(too_long=1, duplicate=1, conflicting_label=1)
+    assert result.reasons == {"too_long": 1, "duplicate": 1, "conflicting_label": 1}
     assert (result.number, result.files) == (3, 6)
-    assert {split: statistics.rows for split, statistics in result.statistics.items()} == {"train": 2, "test": 1}
-    facts = {fact.id: fact for fact in read_facts(locate(job.staging).join(result.facts))}
+    assert statistics_rows(job, result) == {"train": 2, "test": 1}
+    facts = {fact.id: fact for fact in read_facts(locate(job.staging).join(result.facts.path))}
     assert (facts[2].reason, facts[2].detail) == ("duplicate", "the same bytes as A.png")
     assert [facts[i] for i in (0, 3, 4, 5)] == [FACTS_OF_A_GROUP[i] for i in (0, 3, 4, 5)]
 
@@ -153,8 +193,25 @@ def test_a_rewrite_drops_the_repeats_and_keeps_all_else(job):
 def test_a_rewrite_may_leave_nothing(job):
     repeats = tuple(Repeat(3, i, "duplicate", "") for i in (0, 1, 2, 4, 5))
     result = rewrite_group(Rewrite(job, written(job), repeats))
-    assert (result.shards, result.statistics, result.reasons) == ((), {}, Counter(too_long=1, duplicate=5))
+    assert (result.shards, statistics_rows(job, result), result.reasons) == ((), {}, {"too_long": 1, "duplicate": 5})
 
 
 def test_the_columns_of_facts_are_their_fields():
     assert FACTS.names == list(Fact._fields)
+    assert PLANNED.names == list(Planned._fields)
+
+
+class TornError(OSError):
+    pass
+
+
+def test_an_attempt_that_fails_leaves_nothing(job):
+    def fail():
+        with GroupWriter(job, 3, "done-00003.json") as writer:
+            for fact in FACTS_OF_A_GROUP:
+                writer.add(fact, None if fact.reason else image(fact.id))
+            raise TornError
+
+    with pytest.raises(TornError):
+        fail()
+    assert os.listdir(job.staging) == []

@@ -11,7 +11,6 @@ import pytest
 
 from pipelines.config import IngestSettings
 from pipelines.errors import DataError
-from pipelines.groups import Fact
 from pipelines.ingest import fingerprint, group_count, ingest
 from pipelines.manifest import open_dataset, versions
 from pipelines.shards import pixels
@@ -120,7 +119,15 @@ def test_shards_are_as_the_manifest_says(run):
 
 def test_nothing_is_left_beside_the_dataset(run, tmp_path):
     dataset = run(**ALPHABET).dataset
-    assert sorted(os.listdir(tmp_path / "shards")) == ["manifests", "rejects", "test", "train", "val"]
+    assert sorted(os.listdir(tmp_path / "shards")) == [
+        "files",
+        "manifests",
+        "rejects",
+        "statistics",
+        "test",
+        "train",
+        "val",
+    ]
     on_disk = {f"{split}/{name}" for split in ("train", "val", "test") for name in os.listdir(tmp_path / "shards" / split)}
     assert on_disk - {f"{split}/_common_metadata" for split in ("train", "val", "test")} == {
         s.path for s in dataset.manifest.shards
@@ -178,10 +185,10 @@ def test_a_bad_file_more_does_not_change_the_fingerprint(run, files, reference):
 
 
 def test_the_fingerprint_is_this_hash():
-    written = [Fact(-5, "a.png", 1, "aa", "A"), Fact(7, "b.png", 1, "bb", "é")]
+    written = pa.table({"id": [7, -5], "sha256": ["bb", "aa"], "label": ["é", "A"]})
     text = '{"background": 255, "fit": "stretch", "height": 64, "mode": "gray", "width": 160}\n-5\taa\tA\n7\tbb\té'
     assert (
-        fingerprint(IngestSettings(), iter(written)) == hashlib.sha256(text.encode()).hexdigest()[:32]
+        fingerprint(IngestSettings(), written) == hashlib.sha256(text.encode()).hexdigest()[:32]
     )  # MLflow takes digests up to 36
 
 
@@ -294,7 +301,7 @@ def test_staging_left_after_publishing_is_cleaned(run, tmp_path, fill):
 
 def test_a_run_that_fails_publishes_nothing_and_the_next_one_works(run, tmp_path, loop):
     class Failing(loop):
-        def repeats(self, facts):
+        def repeated(self, facts):
             raise DataError("a task failed")
 
     assert told(run, runner=Failing(), **ALPHABET) == "a task failed"

@@ -1,0 +1,113 @@
+"""What an ingest has to do: the listing with labels and splits of a table, without what an older version knows already."""
+
+import hashlib
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.config import IngestSettings
+from pipelines.groups import PASSING, PLANNED, read_parts
+from pipelines.manifest import Dataset
+from pipelines.progress import Progress
+from pipelines.rejects import Reason, Reject
+from pipelines.scan import list_files, path_text
+from pipelines.storage import Location
+from pipelines.tables import match, read_rows, table_location
+
+
+class Plan(NamedTuple):
+    """`rows` (schema PLANNED, in the order of ids) are to be read; `digest` stands for all that was found.
+
+    Of an older version's files `known` are in the input as they were, `gone` are not in it any more, and of `relabelled`
+    ones a table says something else now.
+    """
+
+    rows: pa.Table
+    digest: str
+    known: int = 0
+    gone: int = 0
+    relabelled: int = 0
+
+
+def survey(root: Location, settings: IngestSettings) -> pa.Table:
+    """All files under `root`, with what a label table says of them: schema PLANNED, in the order of ids. Raises DataError."""
+    rule = settings.label.table
+    table_file = table_location(rule, root) if rule else None
+    with Progress("list", None, "files") as progress:
+        listing = list_files(root, leave_out=table_file, progress=progress.update_to)
+    found = match(listing, read_rows(rule, root)) if rule else listing
+    columns = [found[name] if name in found.column_names else pa.nulls(found.num_rows, kind) for name, kind in _fields()]
+    return pa.Table.from_arrays(
+        [column.cast(kind) for column, (_, kind) in zip(columns, _fields(), strict=True)], schema=PLANNED
+    )
+
+
+def plan(found: pa.Table, settings: IngestSettings, parent: Dataset | None, *, verify: bool = False) -> Plan:
+    """What of `found` is new beside the files of `parent`, by path, size and time. With `verify` its rows are read too."""
+    digest = _digest(found)
+    if parent is None:
+        return Plan(found, digest)
+    names = ["id", "size", "mtime_ns", "sha256", "label", "split", "reason"]
+    old = read_parts(parent.location, parent.manifest.files, names)
+    written, rejected = old.filter(pc.is_null(old["reason"])), old.filter(pc.is_valid(old["reason"]))
+    row = pc.index_in(found["id"], value_set=written["id"].combine_chunks())
+    newest = rejected.take(pa.array(np.arange(len(rejected))[::-1]))
+    seen = newest["sha256"].take(pc.index_in(found["id"], value_set=newest["id"].combine_chunks()))
+    known = np.isin(_keys(found, found["reason"]), _keys(lasting := _lasting(old), _planned_reason(lasting)))
+    rows = found
+    for name, column in (("known", written["sha256"].take(row)), ("seen", seen)):
+        rows = rows.set_column(PLANNED.get_field_index(name), PLANNED.field(name), column)
+    reads = ~known | (pc.is_valid(row).to_numpy() if verify else False)
+    gone = len(np.setdiff1d(old["id"].to_numpy(), found["id"].to_numpy()))
+    stands = pa.table({name: written[name].take(row) for name in ("label", "split")})
+    return Plan(rows.filter(pa.array(reads)), digest, int(known.sum()), gone, _relabelled(found, stands, settings))
+
+
+def _lasting(old: pa.Table) -> pa.Table:
+    """The facts that a later version need not look into again: all but those of files that could not be read."""
+    return old.filter(pc.invert(pc.is_in(old["reason"], value_set=pa.array(sorted(PASSING)))))
+
+
+def _planned_reason(old: pa.Table) -> pa.ChunkedArray:
+    """The reason of a file that was rejected unread, for what a table said of it; null for all others."""
+    unread = pc.and_(pc.is_null(old["sha256"]), pc.not_equal(old["reason"], Reason.TOO_LARGE.value))
+    return pc.if_else(unread, old["reason"], pa.scalar(None, pa.string()))
+
+
+def _relabelled(found: pa.Table, stands: pa.Table, settings: IngestSettings) -> int:
+    """How many files have a row whose label or split a table gives otherwise now."""
+    differ = pc.or_kleene(pc.not_equal(found["label"], stands["label"]), pc.not_equal(found["split"], stands["split"]))
+    count = 0
+    for new, old in zip(found.filter(differ).to_pylist(), stands.filter(differ).to_pylist(), strict=True):
+        try:  # in the form that a row has: case and aliases do not count
+            label = settings.label.label_of(path_text(new["path"]), new["label"])
+            split = settings.split.of("", label, "", new["split"]) if settings.split.by == "table" else old["split"]
+            count += (label, split) != (old["label"], old["split"])
+        except Reject:
+            count += 1
+    return count
+
+
+def _fields() -> list[tuple[str, pa.DataType]]:
+    return [(field.name, field.type) for field in PLANNED]
+
+
+def _keys(files: pa.Table, reasons: pa.ChunkedArray) -> np.ndarray:
+    """(N,) opaque values that are equal where path, size, time and the plan's verdict are."""
+    verdicts = pc.fill_null(pc.index_in(reasons, value_set=pa.array([reason.value for reason in Reason])), -1)
+    columns = [files[name].to_numpy() for name in ("id", "size", "mtime_ns")] + [verdicts.to_numpy().astype(np.int64)]
+    keys = np.ascontiguousarray(np.column_stack(columns))
+    return keys.view([("", keys.dtype)] * len(columns)).reshape(-1)
+
+
+def _digest(found: pa.Table) -> str:
+    """A hash over ids, sizes, times, and what a table says of each file."""
+    digest = hashlib.sha256()
+    for name in ("id", "size", "mtime_ns"):
+        digest.update(np.ascontiguousarray(found[name].to_numpy()).data)
+    for name in ("label", "split"):
+        if found[name].null_count < len(found):
+            digest.update(repr(found[name].to_pylist()).encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()

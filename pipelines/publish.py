@@ -1,0 +1,208 @@
+"""From finished groups to a published version: everything is staged, then the decision is written, then it is carried out.
+
+A job that is killed before the decision leaves the older version; after it, the next ingest carries it out to the end.
+"""
+
+import io
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipelines.errors import DataError
+from pipelines.groups import FACTS, GroupResult, read_parts, read_statistics
+from pipelines.manifest import Accounting, Dataset, Manifest, Part, Shard, manifest_name, publish
+from pipelines.rejects import Reason
+from pipelines.scan import path_text
+from pipelines.shards import petastorm_metadata
+from pipelines.split import SPLITS
+from pipelines.stats import Statistics, divergence
+from pipelines.storage import Location, hashed_output
+
+COMMIT = "commit.json"
+REJECTS = pa.schema([("path", pa.string()), ("reason", pa.string()), ("detail", pa.string())])
+
+
+class Staged:
+    """The files of a version on their way: each is staged under one name and will stand in the dataset under another."""
+
+    def __init__(self, staging: Location) -> None:
+        self.staging = staging
+        self.moves: dict[str, str] = {}
+
+    def take(self, part: Part, target: str) -> None:
+        self.moves[part.path] = target
+
+    def write(self, data: bytes, target: str) -> Part:
+        """Stages `data`, and gives the part that it will be."""
+        name = f"new-{len(self.moves):05d}"
+        with hashed_output(self.staging.join(name)) as sink:
+            sink.write(data)
+        self.moves[name] = target
+        return Part(path=target, bytes=sink.bytes, sha256=sink.sha256)
+
+    def write_table(self, table: pa.Table, target: str) -> Part:
+        buffer = io.BytesIO()
+        pq.write_table(table, buffer, compression="zstd")
+        return self.write(buffer.getvalue(), target)
+
+    def decide(self, manifest: Manifest) -> None:
+        """From here on the version will be published, by this job or by the next one, also after a power cut."""
+        for name in self.moves:
+            self.staging.join(name).settle()
+        text = json.dumps({"moves": self.moves, "manifest": manifest.model_dump(mode="json")})
+        self.staging.join(COMMIT).write_bytes(text.encode())
+
+
+def carry_out(output: Location, staging: Location) -> Manifest | None:
+    """Does what was decided in `staging`, also where it was begun before; None where nothing was."""
+    if not staging.join(COMMIT).exists():
+        return None
+    decided = json.loads(staging.join(COMMIT).read_bytes())
+    manifest = Manifest.model_validate(decided["manifest"])
+    if not output.join("manifests", manifest_name(manifest.version)).exists():
+        # Whole folders are put together first and renamed at once: nobody who lists a folder sees half of a first version
+        home = staging.join("tree") if output.local else output
+        for source, target in decided["moves"].items():
+            if staging.join(source).exists():
+                staging.join(source).move(home.join(target))
+        if home != output and home.exists():
+            for name in home.names():
+                home.join(name).move_tree(output.join(name))
+        publish(output, manifest)
+    return manifest
+
+
+def stage_shards(staged: Staged, results: Sequence[GroupResult], version: int) -> tuple[Shard, ...]:
+    """The shards of the groups under the names that they will have: of the version, the group and the content."""
+    shards = []
+    for result in results:
+        for shard in result.shards:
+            path = f"{shard.split}/part-{_number(version, result.number)}-{shard.sha256[:12]}.parquet"
+            staged.take(shard, path)
+            shards.append(shard.model_copy(update={"path": path}))
+    return tuple(shards)
+
+
+def stage_facts(staged: Staged, results: Sequence[GroupResult], version: int) -> tuple[Part, ...]:
+    """The facts of the groups, as parts of the dataset."""
+    parts = []
+    for result in results:
+        path = f"files/part-{_number(version, result.number)}-{result.facts.sha256[:12]}.parquet"
+        staged.take(result.facts, path)
+        parts.append(result.facts.model_copy(update={"path": path}))
+    return tuple(parts)
+
+
+def stage_rejects(staged: Staged, rejects: pa.Table, version: int) -> tuple[Part, ...]:
+    """The table of what was not written in this version; an older one has its own already."""
+    return (staged.write_table(rejects.select(REJECTS.names), f"rejects/part-v{version:06d}.parquet"),)
+
+
+def stage_statistics(staged: Staged, statistics: dict[str, Statistics], version: int) -> None:
+    """The statistics as small tables, from which `read_version_statistics` has the same values again."""
+    for name, table in Statistics.tables(statistics).items():
+        staged.write_table(table, f"statistics/v{version:06d}/{name}.parquet")
+
+
+def read_version_statistics(dataset: Dataset) -> dict[str, Statistics]:
+    """The statistics of each split of a version, as they were when it was published."""
+    folder = dataset.location.join("statistics", f"v{dataset.manifest.version:06d}")
+    names = [name for name in folder.names() if name.endswith(".parquet")]
+    return Statistics.from_tables({name.removesuffix(".parquet"): _read(folder.join(name)) for name in names})
+
+
+def stage_petastorm(staged: Staged, shape: tuple[int, int, int], shards: Iterable[Shard]) -> bool:
+    """Stages what makes each split a petastorm dataset; False where petastorm is not installed."""
+    there = list(shards)
+    for split in SPLITS:
+        row_groups = {shard.path.rpartition("/")[2]: len(shard.row_groups) for shard in there if shard.split == split}
+        if row_groups:
+            metadata = petastorm_metadata(shape, row_groups)
+            if metadata is None:
+                return False
+            staged.write(metadata, f"{split}/_common_metadata")
+    return True
+
+
+def stage_samples(staged: Staged, root: Location, planned: pa.Table, rejects: pa.Table, *, version: int, most: int) -> None:
+    """Copies of up to `most` files of each reject reason, the first by id. A file that cannot be read has no copy."""
+    seen = Counter[str]()
+    paths = dict(zip(planned["id"].to_pylist(), planned["path"].to_pylist(), strict=True))
+    for row, reason in zip(rejects["id"].to_pylist(), rejects["reason"].to_pylist(), strict=True):
+        if seen[reason] < most and reason not in (Reason.NO_IMAGE.value, Reason.VANISHED.value, Reason.UNREADABLE.value):
+            path = path_text(paths[row])
+            name = PurePosixPath(path).name.encode("utf-8", "backslashreplace").decode()[-120:]
+            staged.write(root.join(path).read_bytes(), f"rejected/v{version:06d}/{reason}/{seen[reason]:03d}-{name}")
+            seen[reason] += 1
+
+
+def account(results: Sequence[GroupResult], rejects: pa.Table, before: Accounting | None) -> Accounting:
+    """Counts what became of every file, after those of the version before. `rejects` are the rows that `rejects_of` gives."""
+    reasons = sum((Counter(result.reasons) for result in results), Counter[str]())
+    written = sum(result.files for result in results) - reasons.total()
+    examples = dict(before.examples) if before else {}
+    for reason in reasons:
+        first = rejects.filter(pc.equal(rejects["reason"], reason)).slice(0, 1).to_pylist()[0]
+        examples.setdefault(reason, f"{first['path']}: {first['detail']}")
+    if before:
+        reasons.update(before.reasons)
+        written += before.written
+    duplicates = reasons[Reason.DUPLICATE.value]
+    return Accounting(
+        listed=written + reasons.total(),
+        written=written,
+        rejected=reasons.total() - duplicates,
+        duplicates=duplicates,
+        reasons=dict(reasons.most_common()),
+        examples=examples,
+    )
+
+
+def check_accounting(input_uri: str, counted: Accounting, most: float) -> None:
+    """Raises DataError where no row is left, or more than the fraction `most` of the files was rejected."""
+    reason = next(iter(counted.reasons), "")
+    worst = f"{counted.reasons.get(reason)} {reason}, such as {counted.examples.get(reason)}"
+    if not counted.written:
+        raise DataError(f"{input_uri}: none of its {counted.listed} files can be used: {worst}")
+    if counted.rejected > most * counted.listed:
+        share = f"{counted.rejected} of {counted.listed} files ({counted.rejected / counted.listed:.1%}) are rejected"
+        limit = f"more than --max-reject-fraction {most:g}; nothing is published"
+        raise DataError(f"{input_uri}: {share}, {limit}; most are {worst}")
+
+
+def merged_statistics(staging: Location, results: Sequence[GroupResult], before: Dataset | None) -> dict[str, Statistics]:
+    """The statistics of all groups and of the version before, by split; one group at a time is in memory."""
+    merged = dict.fromkeys(SPLITS, Statistics()) | (read_version_statistics(before) if before else {})
+    for result in results:
+        for split, value in read_statistics(staging.join(result.statistics.path)).items():
+            merged[split] += value
+    return merged
+
+
+def summarised(statistics: dict[str, Statistics]) -> dict[str, Any]:
+    """What the manifest says of the statistics: of all rows, of each split, and how far the splits are apart."""
+    every = sum(statistics.values(), Statistics())
+    parts = {split: value.summary() for split, value in statistics.items()}
+    return {"all": every.summary(), **parts, "divergence": divergence(statistics)}
+
+
+def rejects_of(staging: Location, results: Sequence[GroupResult]) -> pa.Table:
+    """Id, path, reason and detail of every file that was not written, in the order of their ids."""
+    names = ["id", *REJECTS.names]
+    tables = (read_parts(staging, [result.facts], names) for result in results if result.reasons)
+    found = [table.filter(pc.is_valid(table["reason"])) for table in tables]
+    return pa.concat_tables([pa.schema([FACTS.field(name) for name in names]).empty_table(), *found])
+
+
+def _read(location: Location) -> pa.Table:
+    return pq.read_table(location.path, filesystem=location.fs)
+
+
+def _number(version: int, group: int) -> str:
+    return f"{group:05d}" if version == 1 else f"v{version}-{group:05d}"
