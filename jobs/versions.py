@@ -50,7 +50,7 @@ def main() -> None:
 def _verify(uri: str) -> None:
     dataset = open_dataset(uri)
     manifest = dataset.manifest
-    files = len(manifest.shards) + len(manifest.files) + len(manifest.rejects)
+    files = len(manifest.parts)
     bad = []
     with Progress("verify", files, "files") as progress:
         for part, wrong in damaged(dataset):

@@ -25,7 +25,7 @@ from pipelines.manifest import Dataset, Manifest, open_dataset, versions
 from pipelines.plan import Plan, plan, survey
 from pipelines.progress import say
 from pipelines.rejects import Reason
-from pipelines.repeats import Copy, Repeat, leaks, verdicts
+from pipelines.repeats import Copy, Repeat, added_leaks, leaks, verdicts
 from pipelines.split import SPLITS
 from pipelines.stats import Statistics
 from pipelines.storage import Location, locate
@@ -108,13 +108,15 @@ def ingest(
     if output.fs == root.fs and f"{output.path}/".startswith(f"{root.path}/"):
         raise DataError(f"{output.shown}: --output lies inside --input {root.shown}; choose a folder outside it")
     _check_output(output)
+    if output.join(STAGING).exists():
+        with locked(output):
+            _carry_out(output)
     began = time.monotonic()
     if settings is None:
         newest = open_dataset(output.uri).manifest if versions(output) else None
         settings = IngestSettings.model_validate(newest.settings) if newest else IngestSettings()
     found = survey(root, settings)  # before anything is made at the output: most mistakes show here
     with locked(output) as lock:
-        _carry_out(output)
         parent = open_dataset(output.uri) if versions(output) else None
         todo = plan(found, settings, parent, verify=options.verify)
         if parent and (stands := _stands_already(output, parent, todo, settings, options)):
@@ -219,8 +221,11 @@ def _process(work: _Work, runner: Runner) -> _Outcome:
     if rewrites:
         again = runner.map(rewrite_group, rewrites, "drop repeats", sum(r.result.files for r in rewrites))
         results.update({r.number: r for r in again})
-    found = {"bytes": leaks(copies), "labels": runner.shared_labels(facts)} if respected else {}
-    return _Outcome([results[group.number] for group in groups], found)
+    final = [results[group.number] for group in groups]
+    if not respected:
+        return _Outcome(final, {})
+    before = work.parent.manifest.leaks.get("bytes", []) if work.parent else []
+    return _Outcome(final, {"bytes": added_leaks(before, leaks(copies)), "labels": runner.shared_labels(_facts(work, final))})
 
 
 def _facts(work: _Work, results: Sequence[GroupResult]) -> Facts:
@@ -242,16 +247,16 @@ def _publish(work: _Work, outcome: _Outcome, runner: Runner, lock: Lock) -> Mani
     results, parent, version, settings = outcome.results, work.parent, work.version, work.job.settings
     before = parent.manifest if parent else None
     rejects = publish.rejects_of(work.staging, results)
-    accounting = publish.account(results, rejects, before.accounting if before else None)
-    if not accounting.written:
+    added = publish.account(results, rejects, None)
+    if not (before or added.written):
         work.output.join(STAGING).remove()  # nothing in it is worth continuing from
-    publish.check_accounting(work.root.shown, accounting, work.options.max_reject_fraction)
+    old = before.accounting if before else None
+    publish.check_accounting(work.root.shown, added, old, work.options.max_reject_fraction)
     staged = publish.Staged(work.staging)
     publish.stage_samples(staged, work.root, work.plan.rows, rejects, version=version, most=work.options.keep_rejects)
     old_shards, old_files, old_rejects = (before.shards, before.files, before.rejects) if before else ((), (), ())
     shards = (*old_shards, *publish.stage_shards(staged, results, version))
     statistics = publish.merged_statistics(work.staging, results, parent)
-    publish.stage_statistics(staged, statistics, version)
     alphabet = sum(statistics.values(), Statistics()).alphabet
     manifest = Manifest(
         version=version,
@@ -266,7 +271,8 @@ def _publish(work: _Work, outcome: _Outcome, runner: Runner, lock: Lock) -> Mani
         shards=tuple(sorted(shards, key=lambda shard: (SPLITS.index(shard.split), shard.path))),
         files=(*old_files, *publish.stage_facts(staged, results, version)),
         rejects=(*old_rejects, *publish.stage_rejects(staged, rejects, version)),
-        accounting=accounting,
+        tables=publish.stage_statistics(staged, statistics, version),
+        accounting=publish.account(results, rejects, old),
         statistics=publish.summarised(statistics),
         leaks=outcome.leaks,
         petastorm=publish.stage_petastorm(staged, settings.image.shape, shards),

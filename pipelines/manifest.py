@@ -51,7 +51,10 @@ class Accounting(Settings):
 
 
 class Manifest(Settings):
-    """One version of a dataset. `files` are tables of what became of each listed file, `rejects` of what was not written."""
+    """One version of a dataset.
+
+    `files` are tables of what became of each listed file, `rejects` of what was not written, `tables` hold the statistics.
+    """
 
     schema_version: int = SCHEMA_VERSION
     version: int
@@ -66,6 +69,7 @@ class Manifest(Settings):
     shards: tuple[Shard, ...]
     files: tuple[Part, ...] = ()
     rejects: tuple[Part, ...] = ()
+    tables: tuple[Part, ...] = ()
     accounting: Accounting
     statistics: dict[str, Any]
     leaks: dict[str, Any] = Field(default_factory=dict)
@@ -77,6 +81,11 @@ class Manifest(Settings):
     @property
     def charset(self) -> Charset:
         return Charset(self.alphabet)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Every file that this version names."""
+        return (*self.shards, *self.files, *self.rejects, *self.tables)
 
     def shards_of(self, split: str) -> tuple[Shard, ...]:
         """The shards of one split, in their fixed order. Raises DataError for an unknown or an empty split."""

@@ -1,7 +1,7 @@
 """What an ingest has to do: the listing with labels and splits of a table, without what an older version knows already."""
 
 import hashlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,10 @@ from pipelines.rejects import Reason, Reject
 from pipelines.scan import list_files, path_text
 from pipelines.storage import Location
 from pipelines.tables import match, read_rows, table_location
+
+LABEL_REASONS = [
+    reason.value for reason in (Reason.NO_LABEL, Reason.FOREIGN_CHARACTER, Reason.TOO_SHORT, Reason.TOO_LONG, Reason.NO_SPLIT)
+]
 
 
 class Plan(NamedTuple):
@@ -52,17 +56,32 @@ def plan(found: pa.Table, settings: IngestSettings, parent: Dataset | None, *, v
     names = ["id", "size", "mtime_ns", "sha256", "label", "split", "reason"]
     old = read_parts(parent.location, parent.manifest.files, names)
     written, rejected = old.filter(pc.is_null(old["reason"])), old.filter(pc.is_valid(old["reason"]))
-    row = pc.index_in(found["id"], value_set=written["id"].combine_chunks())
     newest = rejected.take(pa.array(np.arange(len(rejected))[::-1]))
-    seen = newest["sha256"].take(pc.index_in(found["id"], value_set=newest["id"].combine_chunks()))
-    known = np.isin(_keys(found, found["reason"]), _keys(lasting := _lasting(old), _planned_reason(lasting)))
+    row = pc.index_in(found["id"], value_set=written["id"].combine_chunks())
+    reject = pc.index_in(found["id"], value_set=newest["id"].combine_chunks())
+    has_row = pc.is_valid(row)
+    mended = _mended(found, newest["reason"].take(reject), settings)
+    verdict = pc.if_else(has_row, pa.scalar(None, pa.string()), found["reason"])  # whatever a table says now, a row stays
+    known = np.isin(_keys(found, verdict), _keys(lasting := _lasting(old), _planned_reason(lasting))) & ~mended
+    seen = pc.if_else(pa.array(mended), pa.scalar(None, pa.string()), newest["sha256"].take(reject))
     rows = found
     for name, column in (("known", written["sha256"].take(row)), ("seen", seen)):
         rows = rows.set_column(PLANNED.get_field_index(name), PLANNED.field(name), column)
-    reads = ~known | (pc.is_valid(row).to_numpy() if verify else False)
+    reads = ~known | (has_row.to_numpy() if verify else False)
     gone = len(np.setdiff1d(old["id"].to_numpy(), found["id"].to_numpy()))
     stands = pa.table({name: written[name].take(row) for name in ("label", "split")})
-    return Plan(rows.filter(pa.array(reads)), digest, int(known.sum()), gone, _relabelled(found, stands, settings))
+    relabelled = _relabelled(found.filter(has_row), stands.filter(has_row), settings)
+    return Plan(rows.filter(pa.array(reads)), digest, int(known.sum()), gone, relabelled)
+
+
+def _mended(found: pa.Table, reasons: pa.ChunkedArray, settings: IngestSettings) -> np.ndarray:
+    """(N,) bool: whether an older version rejected the file for its label or split, and the table has good ones now."""
+    mended = np.zeros(len(found), bool)
+    if settings.label.table:
+        refused = pc.and_(pc.is_in(reasons, value_set=pa.array(LABEL_REASONS)), pc.is_null(found["reason"]))
+        for index in np.flatnonzero(refused.to_numpy()):
+            mended[index] = _told(found.slice(index, 1).to_pylist()[0], settings) is not None
+    return mended
 
 
 def _lasting(old: pa.Table) -> pa.Table:
@@ -77,17 +96,25 @@ def _planned_reason(old: pa.Table) -> pa.ChunkedArray:
 
 
 def _relabelled(found: pa.Table, stands: pa.Table, settings: IngestSettings) -> int:
-    """How many files have a row whose label or split a table gives otherwise now."""
-    differ = pc.or_kleene(pc.not_equal(found["label"], stands["label"]), pc.not_equal(found["split"], stands["split"]))
+    """How many files have a row whose label or split the table gives otherwise now."""
+    if not settings.label.table:
+        return 0
+    alike = (pc.fill_null(pc.equal(found[name], stands[name]), False) for name in ("label", "split"))
+    differ = pc.invert(pc.and_(*alike))
     count = 0
     for new, old in zip(found.filter(differ).to_pylist(), stands.filter(differ).to_pylist(), strict=True):
-        try:  # in the form that a row has: case and aliases do not count
-            label = settings.label.label_of(path_text(new["path"]), new["label"])
-            split = settings.split.of("", label, "", new["split"]) if settings.split.by == "table" else old["split"]
-            count += (label, split) != (old["label"], old["split"])
-        except Reject:
-            count += 1
+        told = None if new["reason"] else _told(new, settings)
+        count += told is None or told != (old["label"], old["split"] if settings.split.by == "table" else None)
     return count
+
+
+def _told(file: dict[str, Any], settings: IngestSettings) -> tuple[str, str | None] | None:
+    """Label and split that the table gives a planned file, as a row has them (no split where it is not the table's)."""
+    try:
+        label = settings.label.label_of(path_text(file["path"]), file["label"])
+        return label, settings.split.of("", label, "", file["split"]) if settings.split.by == "table" else None
+    except Reject:
+        return None
 
 
 def _fields() -> list[tuple[str, pa.DataType]]:
@@ -107,7 +134,7 @@ def _digest(found: pa.Table) -> str:
     digest = hashlib.sha256()
     for name in ("id", "size", "mtime_ns"):
         digest.update(np.ascontiguousarray(found[name].to_numpy()).data)
-    for name in ("label", "split"):
+    for name in ("label", "split", "reason"):
         if found[name].null_count < len(found):
             digest.update(repr(found[name].to_pylist()).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import pyarrow as pa
 
-from pipelines.errors import DataError
+from pipelines.errors import DataError, SettingsError
 from pipelines.groups import COPIES, GroupResult, copies_in
 from pipelines.ingest import Facts
 from pipelines.progress import Progress, say
@@ -22,10 +22,12 @@ ATTEMPTS = 4  # as Spark has for a task
 
 
 class PoolRunner:
-    """Runs the tasks of an ingest on `workers` processes (None: one for each core)."""
+    """Runs the tasks of an ingest on `workers` processes (None: one for each core). Raises SettingsError for none."""
 
     def __init__(self, workers: int | None = None) -> None:
-        self._workers = workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        if workers is not None and workers < 1:
+            raise SettingsError(f"--workers {workers}: a pool has at least one process")
+        self._workers = workers or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
         self.tools = {"runner": f"pool of {self._workers} processes"}
 
     def map(self, work: Callable[[T], GroupResult], tasks: Sequence[T], what: str, files: int) -> list[GroupResult]:

@@ -7,6 +7,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 
 from pipelines.errors import DataError
 from pipelines.groups import FACTS, GroupResult, read_parts, read_statistics
-from pipelines.manifest import Accounting, Dataset, Manifest, Part, Shard, manifest_name, publish
+from pipelines.manifest import Accounting, Dataset, Manifest, Part, Shard, damage, manifest_name, publish
 from pipelines.rejects import Reason
 from pipelines.scan import path_text
 from pipelines.shards import petastorm_metadata
@@ -104,17 +105,20 @@ def stage_rejects(staged: Staged, rejects: pa.Table, version: int) -> tuple[Part
     return (staged.write_table(rejects.select(REJECTS.names), f"rejects/part-v{version:06d}.parquet"),)
 
 
-def stage_statistics(staged: Staged, statistics: dict[str, Statistics], version: int) -> None:
+def stage_statistics(staged: Staged, statistics: dict[str, Statistics], version: int) -> tuple[Part, ...]:
     """The statistics as small tables, from which `read_version_statistics` has the same values again."""
-    for name, table in Statistics.tables(statistics).items():
-        staged.write_table(table, f"statistics/v{version:06d}/{name}.parquet")
+    tables = Statistics.tables(statistics)
+    return tuple(staged.write_table(table, f"statistics/v{version:06d}/{name}.parquet") for name, table in tables.items())
 
 
 def read_version_statistics(dataset: Dataset) -> dict[str, Statistics]:
-    """The statistics of each split of a version, as they were when it was published."""
-    folder = dataset.location.join("statistics", f"v{dataset.manifest.version:06d}")
-    names = [name for name in folder.names() if name.endswith(".parquet")]
-    return Statistics.from_tables({name.removesuffix(".parquet"): _read(folder.join(name)) for name in names})
+    """The statistics of each split of a version, as they were when it was published. Raises DataError for a damaged table."""
+    tables = {}
+    for part in dataset.manifest.tables:
+        if wrong := damage(dataset.location, part):
+            raise DataError(f"{dataset.location.join(part.path).shown}: {wrong}; ingest into a new --output")
+        tables[PurePosixPath(part.path).stem] = _read(dataset.location.join(part.path))
+    return Statistics.from_tables(tables)
 
 
 def stage_petastorm(staged: Staged, shape: tuple[int, int, int], shards: Iterable[Shard]) -> bool:
@@ -137,9 +141,10 @@ def stage_samples(staged: Staged, root: Location, planned: pa.Table, rejects: pa
     for row, reason in zip(rejects["id"].to_pylist(), rejects["reason"].to_pylist(), strict=True):
         if seen[reason] < most and reason not in (Reason.NO_IMAGE.value, Reason.VANISHED.value, Reason.UNREADABLE.value):
             path = path_text(paths[row])
-            name = PurePosixPath(path).name.encode("utf-8", "backslashreplace").decode()[-120:]
-            staged.write(root.join(path).read_bytes(), f"rejected/v{version:06d}/{reason}/{seen[reason]:03d}-{name}")
-            seen[reason] += 1
+            name = PurePosixPath(path).name.encode("utf-8", "backslashreplace")[-120:].decode("utf-8", "ignore")
+            with suppress(OSError):  # it may be gone by now
+                staged.write(root.join(path).read_bytes(), f"rejected/v{version:06d}/{reason}/{seen[reason]:03d}-{name}")
+                seen[reason] += 1
 
 
 def account(results: Sequence[GroupResult], rejects: pa.Table, before: Accounting | None) -> Accounting:
@@ -164,11 +169,11 @@ def account(results: Sequence[GroupResult], rejects: pa.Table, before: Accountin
     )
 
 
-def check_accounting(input_uri: str, counted: Accounting, most: float) -> None:
-    """Raises DataError where no row is left, or more than the fraction `most` of the files was rejected."""
+def check_accounting(input_uri: str, counted: Accounting, before: Accounting | None, most: float) -> None:
+    """Raises DataError where there is no row, or more than the fraction `most` of the files `counted` now was rejected."""
     reason = next(iter(counted.reasons), "")
     worst = f"{counted.reasons.get(reason)} {reason}, such as {counted.examples.get(reason)}"
-    if not counted.written:
+    if not counted.written and not before:
         raise DataError(f"{input_uri}: none of its {counted.listed} files can be used: {worst}")
     if counted.rejected > most * counted.listed:
         share = f"{counted.rejected} of {counted.listed} files ({counted.rejected / counted.listed:.1%}) are rejected"

@@ -74,6 +74,16 @@ def leaks(groups: Iterable[Sequence[Copy]]) -> list[dict[str, Any]]:
     return [found[pair] for pair in combinations(SPLITS, 2) if pair in found]
 
 
+def added_leaks(before: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What an older version told of leaks and what came with the new files, together: one line for each pair of splits."""
+    found = {tuple(leak["splits"]): leak for leak in before}
+    for leak in new:
+        old = found.get(tuple(leak["splits"]), {"images": 0, "rows": 0, "examples": []})
+        sums = {name: old[name] + leak[name] for name in ("images", "rows")}
+        found[tuple(leak["splits"])] = leak | sums | {"examples": sorted([*old["examples"], *leak["examples"]])[:EXAMPLES]}
+    return [found[pair] for pair in combinations(SPLITS, 2) if pair in found]
+
+
 def repeated_in(table: pa.Table) -> list[list[Copy]]:
     """The files whose bytes stand in more than one row, together, in the order of their digests and paths.
 

@@ -60,8 +60,7 @@ def compare(old: Dataset, new: Dataset) -> Comparison:
 
 def damaged(dataset: Dataset) -> Iterator[tuple[Part, str | None]]:
     """Each file of a version, with what is wrong with it (None: nothing)."""
-    manifest = dataset.manifest
-    for part in (*manifest.shards, *manifest.files, *manifest.rejects):
+    for part in dataset.manifest.parts:
         yield part, damage(dataset.location, part)
 
 
@@ -91,7 +90,7 @@ def prune(uri: str, drop: Iterable[int]) -> list[str]:
 
 
 def _orphans(folder: Location, kept: list[Manifest]) -> list[str]:
-    named = {part.path for manifest in kept for part in (*manifest.shards, *manifest.files, *manifest.rejects)}
+    named = {part.path for manifest in kept for part in manifest.parts}
     there = (f"{name}/{file}" for name in FOLDERS for file in folder.join(name).names() if file.endswith(".parquet"))
     return [path for path in there if path not in named]
 

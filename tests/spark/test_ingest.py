@@ -1,17 +1,22 @@
 """The ingest on Spark: the same dataset as a plain loop makes, which petastorm reads."""
 
+import os
+import signal
+from pathlib import Path
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.config import IngestSettings
+from pipelines.config import IngestOptions, IngestSettings
 from pipelines.errors import DataError
-from pipelines.groups import GroupResult, Job
+from pipelines.groups import GroupResult
 from pipelines.ingest import ingest
-from pipelines.manifest import open_dataset
+from pipelines.manifest import Part, open_dataset
 from pipelines.shards import pixels
 from pipelines.spark.ingest import SparkRunner
 from pipelines.spark.session import task_error
+from pipelines.split import SplitRule
 
 pytestmark = pytest.mark.spark
 SETTINGS = IngestSettings.model_validate({"image": {"width": 16, "height": 8}, "shards": {"rows": 4}})
@@ -89,7 +94,47 @@ def test_petastorm_reads_every_row_once_with_the_same_pixels(on_spark, split):
         assert (row.image == images[row.id]).all()
 
 
-def failing(job: Job) -> GroupResult:
+def test_an_append_on_spark_is_one_in_a_loop(tmp_path, fill, noise, loop, spark):
+    settings = SETTINGS.model_copy(update={"split": SplitRule(by="folder")})
+    old = {f"{split}/{split}{n}.png": noise(n) for split, n in [("train", 1), ("train", 2), ("val", 3), ("test", 4)]}
+    new = {
+        "train/new.png": noise(9),
+        "val/new.png": noise(8),  # a label in two splits
+        "train/test4.png": noise(4),  # bytes of an old row on another side
+        "test/other.png": noise(3),  # the same, with another label
+        "train/train1.png": noise(7),  # a changed file
+        "folder.png": noise(6),
+    }
+    found = []
+    for name, runner in (("spark", lambda: SparkRunner(spark)), ("loop", loop())):
+        place = (str(fill(tmp_path / name, old)), str(tmp_path / f"{name}-shards"), settings, runner)
+        first = ingest(*place).dataset.manifest
+        fill(tmp_path / name, new)
+        found.append((first, ingest(*place, IngestOptions(append=True)).dataset.manifest))
+    (_, ours), (_, theirs) = found
+    assert [first.fingerprint for first, _ in found] == [found[0][0].fingerprint] * 2
+    for name in ("version", "fingerprint", "shards", "accounting", "statistics", "leaks", "alphabet"):
+        assert getattr(ours, name) == getattr(theirs, name)
+    assert ours.accounting.reasons == {"duplicate": 1, "conflicting_label": 1, "changed": 1, "no_split": 1}
+    assert [leak["splits"] for leak in ours.leaks["bytes"]] == [["train", "test"], ["val", "test"]]
+
+
+def once_killed(task: tuple[str, int]) -> GroupResult:
+    if task[1] == 1 and not Path(task[0]).exists():
+        Path(task[0]).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    part = Part(path="", bytes=0, sha256="")
+    return GroupResult(number=task[1], files=1, facts=part, shards=(), statistics=part)
+
+
+def test_a_python_worker_that_dies_is_replaced(spark, tmp_path, capsys):
+    tasks = [(str(tmp_path / "marker"), n) for n in range(3)]
+    assert sorted(r.number for r in SparkRunner(spark).map(once_killed, tasks, "ingest", 3)) == [0, 1, 2]
+    assert (tmp_path / "marker").exists()
+    assert "(attempt 1 of 4)" in capsys.readouterr().err
+
+
+def failing(task: object) -> GroupResult:
     raise OSError(28, "No space left on device\nand a second line")
 
 
@@ -98,13 +143,6 @@ def test_a_task_that_fails_is_told_in_one_line(spark):
         SparkRunner(spark).map(failing, [1, 2], "ingest", 2)
     assert str(caught.value).startswith("a Spark task failed: ")
     assert "No space left on device" in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_facts_that_cannot_be_read_are_told_in_one_line(spark, tmp_path):
-    with pytest.raises(DataError) as caught:
-        SparkRunner(spark).repeats([(0, str(tmp_path / "gone.parquet"))])
-    assert "gone.parquet" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

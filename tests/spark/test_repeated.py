@@ -1,59 +1,93 @@
-"""Repeats: tables of written rows, and of those that must go."""
+"""Repeats and shared labels on Spark: what a pool finds in the same files of facts, however many tasks look for it."""
 
+import random
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from pipelines.spark.ingest import WRITTEN, repeated
+from pipelines.errors import DataError
+from pipelines.groups import FACTS
+from pipelines.ingest import Facts
+from pipelines.pool import PoolRunner
+from pipelines.repeats import Copy
+from pipelines.spark import ingest as on_spark
+from pipelines.spark.ingest import SparkRunner
 
 pytestmark = pytest.mark.spark
 
-# written rows: group, id, path, sha256, label
-WRITTEN_ROWS = [
-    (0, 1, "one.png", "s1", "A"),  # alone
-    (0, 2, "b/copy.png", "s2", "B"),  # three with the same bytes and label: the first path stays, wherever it stands
-    (1, 3, "a/copy.png", "s2", "B"),
-    (2, 4, "c/copy.png", "s2", "B"),
-    (1, 5, "y.png", "s3", "Y"),  # the same bytes under two labels: none can be believed
-    (2, 6, "x.png", "s3", "X"),
-    (0, 7, "z.png", "s4", "Z"),  # three files, two labels: all go, the two that agree too
-    (0, 8, "z.1.png", "s4", "Z"),
-    (0, 9, "q.png", "s4", "Q"),
-    (2, -10, "same label.png", "s5", "A"),  # a label may come as often as it likes
+# id, path, sha256, label, split, reason: of an older version, and of two groups
+KEPT = [
+    (1, "k.png", "s1", "A", "train", None),
+    (2, "l.png", "s2", "B", "val", "conflicting_label"),
+    (3, "m.png", "s3", "C", "val", "duplicate"),
+    (10, "n.png", "s5", "E", "val", "conflicting_label"),  # its file was mended: it is in the second group too
+    (11, "o.png", "s5", "F", "val", "conflicting_label"),
 ]
-REPEATS = [
-    (0, 2, "duplicate", "the same bytes as a/copy.png"),
-    (0, 7, "conflicting_label", "the same bytes are labelled Q and Z"),
-    (0, 8, "conflicting_label", "the same bytes are labelled Q and Z"),
-    (0, 9, "conflicting_label", "the same bytes are labelled Q and Z"),
-    (1, 5, "conflicting_label", "the same bytes are labelled X and Y"),
-    (2, 4, "duplicate", "the same bytes as a/copy.png"),
-    (2, 6, "conflicting_label", "the same bytes are labelled X and Y"),
+FIRST = [
+    (4, "a.png", "s1", "A", "test", None),
+    (5, "b.png", "s3", "C", "test", None),
+    (6, "c.png", None, None, None, "no_label"),
+]
+SECOND = [
+    (7, "d.png", "s2", "A", "train", None),
+    (8, "e.png", "s3", "C", "train", None),
+    (9, "f.png", "s4", "D", "train", "too_long"),
+    (10, "n.png", "s6", "E", "val", None),
+    (-12, "ö.png", "s6", "E", "train", None),
+]
+REPEATED = [
+    [Copy(False, "test", "a.png", "A", 7, 4), Copy(True, "train", "k.png", "A", -1, 1)],
+    [Copy(False, "test", "b.png", "C", 7, 5), Copy(False, "train", "e.png", "C", 8, 8)],
+    [Copy(False, "train", "d.png", "A", 8, 7), Copy(True, "val", "l.png", "B", -1, 2, False)],
+    [Copy(False, "val", "n.png", "E", 8, 10), Copy(False, "train", "ö.png", "E", 8, -12)],
+    [Copy(True, "val", "n.png", "E", -1, 10, False), Copy(True, "val", "o.png", "F", -1, 11, False)],
+]
+SHARED = [
+    {"splits": ["train", "val"], "labels": 1, "rows": 3, "examples": ["E"]},
+    {"splits": ["train", "test"], "labels": 2, "rows": 5, "examples": ["A", "C"]},
 ]
 
 
-def repeats_of(spark, rows, partitions: int) -> list[tuple]:
-    frame = spark.createDataFrame(rows, WRITTEN).repartition(partitions)
-    return sorted(map(tuple, repeated(frame).collect()))
+def facts_of(folder, kept: list[tuple], *groups: list[tuple]) -> Facts:
+    names, uris = ("id", "path", "sha256", "label", "split", "reason"), []
+    for number, rows in enumerate([kept, *groups]):
+        facts = [dict.fromkeys(FACTS.names) | dict(zip(names, row, strict=True)) | {"size": 1, "mtime_ns": 1} for row in rows]
+        uris.append(f"{folder}/facts é {number}.parquet")
+        pq.write_table(pa.Table.from_pylist(facts, FACTS), uris[-1])
+    return Facts(list(enumerate(uris[1:], start=7)), uris[:1], sum(map(len, (kept, *groups))))
 
 
-@pytest.mark.parametrize("partitions", [1, 3])
-def test_repeated(spark, partitions):
-    assert repeats_of(spark, WRITTEN_ROWS, partitions) == REPEATS
+@pytest.mark.parametrize("rows_per_task", [3, 1000])
+def test_what_is_repeated(spark, tmp_path, monkeypatch, rows_per_task):
+    monkeypatch.setattr(on_spark, "ROWS_PER_TASK", rows_per_task)
+    facts = facts_of(tmp_path, KEPT, FIRST, SECOND)
+    assert sorted(SparkRunner(spark).repeated(facts)) == sorted(PoolRunner(1).repeated(facts)) == sorted(REPEATED)
+    assert SparkRunner(spark).shared_labels(facts) == PoolRunner(1).shared_labels(facts) == SHARED
 
 
-def test_the_order_of_rows_does_not_matter(spark):
-    assert repeats_of(spark, WRITTEN_ROWS[::-1], 2) == REPEATS
+@pytest.mark.parametrize("groups", [[[]], [FIRST], [[], KEPT[:1]]], ids=["none", "one group", "an empty one"])
+def test_where_nothing_is_repeated(spark, tmp_path, groups):
+    facts = facts_of(tmp_path, [], *groups)
+    assert SparkRunner(spark).repeated(facts) == []
+    assert SparkRunner(spark).shared_labels(facts) == []
 
 
-def test_without_repeats_nothing_goes(spark):
-    assert repeats_of(spark, WRITTEN_ROWS[:1], 1) == []
-    assert repeats_of(spark, [], 1) == []
+def test_many_rows(spark, tmp_path, monkeypatch):
+    monkeypatch.setattr(on_spark, "ROWS_PER_TASK", 50)
+    chance = random.Random(3)
+    every = [
+        (n, f"{n}.png", f"s{chance.randrange(250)}", chance.choice("ABCDEFGHIJ") * chance.randrange(1, 4), chance.choice(["train", "val", "test"]), None)
+        for n in range(400)
+    ]  # fmt: skip
+    facts = facts_of(tmp_path, every[:100], every[100:150], every[150:399], every[399:])
+    found = SparkRunner(spark).repeated(facts)
+    assert len(found) > 50
+    assert sorted(found) == sorted(PoolRunner(1).repeated(facts))
+    assert SparkRunner(spark).shared_labels(facts) == PoolRunner(1).shared_labels(facts)
 
 
-def test_the_columns_are_a_contract(spark):
-    schema = repeated(spark.createDataFrame([], WRITTEN)).schema
-    assert [(field.name, field.dataType.simpleString()) for field in schema] == [
-        ("group", "bigint"),
-        ("id", "bigint"),
-        ("reason", "string"),
-        ("detail", "string"),
-    ]
+def test_facts_that_cannot_be_read_are_told_in_one_line(spark, tmp_path):
+    with pytest.raises(DataError, match="gone.parquet") as caught:
+        SparkRunner(spark).repeated(Facts([(0, str(tmp_path / "gone.parquet"))], [], 1))
+    assert "\n" not in str(caught.value)

@@ -41,12 +41,19 @@ def test_a_task_imports_the_package(spark):
 
 
 @pytest.mark.slow
-def test_a_wrong_master_is_told_in_one_line(tmp_path):
-    command = [sys.executable, str(ROOT / "jobs/generate.py"), "--output", str(tmp_path / "images"), "--count", "1"]
+def test_a_wrong_master_is_told_in_one_line_that_names_the_other_runner(tmp_path, fill, noise):
+    fill(tmp_path, {"images/A.png": noise(1)})
+    command = [sys.executable, str(ROOT / "jobs/ingest.py"), "--input", "images", "--output", "shards"]
     environment = os.environ | {"PYSPARK_SUBMIT_ARGS": "--master nonsense pyspark-shell"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, check=False, capture_output=True, text=True)
     told = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert done.returncode == 1, done.stderr
     assert len(told) == 1
     assert "Spark cannot start" in told[0]
+    assert "or run without Spark: --runner local" in told[0]
     assert "Traceback" not in done.stderr
+    assert not (tmp_path / "shards/manifests").exists()
+    done = subprocess.run(
+        [*command, "--runner", "local"], cwd=tmp_path, env=environment, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
