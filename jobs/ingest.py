@@ -14,6 +14,7 @@ if not __package__:  # run as a file, as spark-submit does: sys.path[0] is jobs/
 
 from jobs import entry
 from pipelines.config import IngestOptions, IngestSettings
+from pipelines.errors import DataError, SettingsError
 from pipelines.ingest import Runner, ingest
 from pipelines.report import summary_lines
 from pipelines.settings import build, read
@@ -34,10 +35,12 @@ def main() -> None:
     args = parser.parse_args()
     known = {name: value for name, value in vars(args).items() if name in IngestOptions.model_fields and value is not None}
     options = build(IngestOptions, known, "ingest")
+    if args.workers is not None and args.runner != "local":
+        raise SettingsError(f"--workers {args.workers} is of the local runner; Spark has --master, such as local[4]")
     settings = read(IngestSettings, args.config, args.set) if args.config or args.set else None
     done = ingest(args.input, args.output, settings, lambda: _runner(args.runner, args.workers), options)
     if done.unchanged:
-        print(f"nothing to do: {args.output} already holds these images with these settings")
+        print(f"nothing to do: {done.dataset.location.shown} already holds these images with these settings")
     print("\n".join([*summary_lines(done.dataset), *done.notes]))
 
 
@@ -46,8 +49,11 @@ def _runner(name: str, workers: int | None) -> Runner:
         from pipelines.pool import PoolRunner
 
         return PoolRunner(workers)
-    from pipelines.spark.ingest import SparkRunner
-    from pipelines.spark.session import spark_session
+    try:
+        from pipelines.spark.ingest import SparkRunner
+        from pipelines.spark.session import spark_session
+    except ImportError as error:
+        raise DataError(f"Spark cannot start: {error}; install pyspark, or run without Spark: --runner local") from None
 
     return SparkRunner(spark_session("glyphmill-ingest", "or run without Spark: --runner local"))
 

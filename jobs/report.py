@@ -23,7 +23,7 @@ def main() -> None:
     page = write_report(dataset, folder, against)
     if against:
         print(*drift_lines(drift_of(dataset, against)), sep="\n")
-    print(page.uri)
+    print(page.shown)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,10 @@ def _verify(uri: str) -> None:
             if wrong:
                 bad.append(f"{part.path}: {wrong}")
     if bad:
-        raise DataError(f"{uri}: {len(bad)} of {files} files are damaged: {'; '.join(bad[:20])}; ingest into a new --output")
+        told = "; ".join(bad[:20])
+        raise DataError(
+            f"{dataset.location.shown}: {len(bad)} of {files} files are damaged: {told}; ingest into a new --output"
+        )
     print(f"{files} files of version {manifest.version} are whole")
 
 

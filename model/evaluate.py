@@ -62,7 +62,7 @@ def evaluate(recognizer: Recognizer, dataset: Dataset, split: str) -> Evaluation
     if not comparable(recognizer, dataset):
         theirs, ours = dataset.manifest.settings["image"], recognizer.image.model_dump()
         differ = ", ".join(f"image.{key} {theirs[key]} (model: {ours[key]})" for key in ours if theirs.get(key) != ours[key])
-        where = dataset.location.uri
+        where = dataset.location.shown
         raise DataError(f"{where}: preprocessed otherwise than the model expects: {differ}; ingest with its settings")
     reader = ShardReader(dataset, split)
     scores, by_length, wrong, seconds = Scores(), dict[int, Scores](), list[Wrong](), 0.0

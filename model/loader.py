@@ -63,7 +63,7 @@ class ShardReader:
                 if shard.path not in self._checked:
                     self._check(shard, file)
             except OSError as error:
-                raise DataError(f"{location.uri}: a shard of the manifest cannot be read: {error}; ingest again") from None
+                raise DataError(f"{location.shown}: a shard of the manifest cannot be read: {error}; ingest again") from None
             self._open[shard.path] = pq.ParquetFile(file)
             if len(self._open) > OPEN_FILES:
                 self._open.popitem(last=False)[1].close()
@@ -75,7 +75,7 @@ class ShardReader:
         while chunk := file.read(1 << 22):  # type: ignore[attr-defined]
             digest.update(chunk)
         if digest.hexdigest() != shard.sha256:
-            uri = self.dataset.location.join(shard.path).uri
+            uri = self.dataset.location.join(shard.path).shown
             raise DataError(f"{uri}: damaged: its checksum is not the one in the manifest; ingest again")
         file.seek(0)  # type: ignore[attr-defined]
         self._checked.add(shard.path)

@@ -93,7 +93,7 @@ def run(settings: TrainSettings, dataset: Dataset, preset: str) -> Iterator["Run
         mlflow.log_params({k: str(v)[:500] for k, v in flatten(settings.model_dump(mode="json") | data).items()})
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # several classes of MLflow fit a local path, all the same
-            source = resolve_dataset_source(dataset.location.uri)
+            source = resolve_dataset_source(dataset.location.shown)
         known = MetaDataset(source, name=name, digest=dataset.manifest.fingerprint)  # type: ignore[abstract]
         mlflow.log_input(known, context="training")
         yield Run(started.info.run_id, settings, dataset)

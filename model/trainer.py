@@ -210,7 +210,7 @@ def check_frames(dataset: Dataset, frames: int) -> None:
         longest = max(map(int, every["lengths"]))
         wide = dataset.manifest.image_shape[1]
         raise DataError(
-            f"{dataset.location.uri}: labels of up to {longest} characters need {every['ctc_frames']} time steps, and images"
+            f"{dataset.location.shown}: labels of up to {longest} characters need {every['ctc_frames']} time steps, and images"
             f" {wide} pixels wide give {frames}; ingest with a larger image.width or a smaller label.max_length"
         )
 

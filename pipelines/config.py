@@ -1,5 +1,7 @@
 """Settings of the data jobs. YAML files in conf/ingest/ hold the same keys."""
 
+import math
+
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
@@ -10,6 +12,8 @@ from pipelines.settings import Settings
 from pipelines.shards import ShardSettings
 from pipelines.split import SplitRule
 
+ROW_GROUP_BYTES = 1 << 30
+
 
 class IngestSettings(Settings):
     """All that decides what a dataset holds."""
@@ -19,6 +23,14 @@ class IngestSettings(Settings):
     image: PreprocessSpec = PreprocessSpec()
     split: SplitRule = SplitRule()
     shards: ShardSettings = ShardSettings()
+
+    @model_validator(mode="after")
+    def _check_row_group(self) -> Self:
+        size = math.prod(self.image.shape)
+        if self.shards.rows * size > ROW_GROUP_BYTES:
+            most = ROW_GROUP_BYTES // size
+            raise ValueError(f"shards.rows={self.shards.rows} images of {size} bytes are over 1 GiB; take at most {most}")
+        return self
 
     @model_validator(mode="after")
     def _check_split_column(self) -> Self:

@@ -12,6 +12,7 @@ import uuid
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from types import TracebackType
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ from pydantic import Field
 from typing_extensions import Self
 
 from pipelines.config import IngestSettings
+from pipelines.errors import DataError
 from pipelines.images import decode
 from pipelines.manifest import Part, Shard, damage
 from pipelines.rejects import Reason, Reject
@@ -35,6 +37,7 @@ from pipelines.stats import Source, Statistics
 from pipelines.storage import Location, hashed_output, locate
 
 LISTING_FILE = "listing.parquet"
+READ_AHEAD_BYTES = 64 << 20
 READ_AHEAD = 32  # files on their way from a remote filesystem, where waiting costs more than work
 PASSING = frozenset({Reason.VANISHED.value, Reason.UNREADABLE.value})  # a later attempt may find these files whole
 
@@ -57,7 +60,8 @@ class Group(NamedTuple):
 class Planned(NamedTuple):
     """A file to read. `reason` is set where the plan rejects it already.
 
-    `known` is the SHA-256 of its row in an older version, `seen` of the bytes that an older version rejected.
+    `known` is the SHA-256 of its row in an older version, `seen` of the bytes that an older version rejected, or the reason
+    why it could not read them.
     """
 
     id: int
@@ -181,17 +185,22 @@ def contents(root: Location, rows: Iterable[Planned], max_bytes: int) -> Iterato
         try:
             return root.join(path_text(row.path)).read_bytes()
         except OSError as error:
+            if _is_outage(root, error):
+                raise  # the task is tried again, and not thousands of sound files rejected
             return error
 
     if isinstance(root.fs, pafs.LocalFileSystem):
         yield from ((row, read(row)) for row in rows)
         return
     waiting: deque[tuple[Planned, Future[bytes | OSError]]] = deque()
+    ahead = 0
     with ThreadPoolExecutor(READ_AHEAD) as pool:
         for row in rows:
             waiting.append((row, pool.submit(read, row)))
-            if len(waiting) >= READ_AHEAD:
+            ahead += row.size
+            while len(waiting) >= READ_AHEAD or (ahead > READ_AHEAD_BYTES and len(waiting) > 1):
                 first, future = waiting.popleft()
+                ahead -= first.size
                 yield first, future.result()
         yield from ((row, future.result()) for row, future in waiting)
 
@@ -219,6 +228,8 @@ def judge(settings: IngestSettings, row: Planned, data: bytes | OSError) -> tupl
         known["split"] = settings.split.of(digest, label, path, row.split)
         image = settings.image.apply(decoded.image)
     except Reject as reject:
+        if reject.reason.value == row.seen:
+            return None, None
         known |= {"reason": reject.reason.value, "detail": reject.detail}
     shown = path if path.isascii() else path.encode("utf-8", "backslashreplace").decode()
     return Fact(row.id, shown, **known), image  # type: ignore[arg-type]
@@ -231,10 +242,16 @@ def read_facts(location: Location) -> Iterator[Fact]:
 
 
 def read_parts(folder: Location, parts: Sequence[Part], columns: Sequence[str]) -> pa.Table:
-    """Some columns of the facts of many files below `folder`, one file after the other."""
-    schema = pa.schema([FACTS.field(name) for name in columns])
-    tables = [pq.read_table(folder.join(part.path).path, filesystem=folder.fs, columns=list(columns)) for part in parts]
-    return pa.concat_tables([schema.empty_table(), *tables])
+    """Some columns of the facts of many files below `folder`, one file after the other. Raises DataError for a damaged one."""
+    tables = [pa.schema([FACTS.field(name) for name in columns]).empty_table()]
+    for part in parts:
+        place = folder.join(part.path)
+        try:
+            tables.append(pq.read_table(place.path, filesystem=place.fs, columns=list(columns)))
+        except (OSError, pa.ArrowException) as error:
+            what = str(error).partition("\n")[0]
+            raise DataError(f"{place.shown}: cannot be read: {what}; ingest into a new --output") from None
+    return pa.concat_tables(tables)
 
 
 def copies_in(location: Location, group: int, *, kept: bool) -> pa.Table:
@@ -248,6 +265,7 @@ def copies_in(location: Location, group: int, *, kept: bool) -> pa.Table:
         "written": written,
         "group": pa.array([group] * len(table), pa.int64()),
     }
+    takes = pc.and_(takes, pc.is_valid(table["sha256"]))  # a label table may call a file a conflict unread
     return pa.table({field.name: columns[field.name] for field in COPIES}, schema=COPIES).filter(takes)
 
 
@@ -294,10 +312,19 @@ class GroupWriter:
             try:
                 self._close()
                 return
-            except OSError:  # such as a full disk
+            except OSError as failed:
                 self._remove()
+                self._tell_of_space(failed)
                 raise
         self._remove()
+        if isinstance(error, OSError):
+            self._tell_of_space(error)
+
+    def _tell_of_space(self, error: OSError) -> None:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DataError(
+                f"{self._staging.shown}: no space left; free some and run this again: what is finished is kept"
+            ) from error
 
     def _close(self) -> None:
         for split in list(self._waiting):
@@ -345,9 +372,17 @@ class GroupWriter:
         """Lets go of what this attempt wrote; the error that ended it is the one to tell, so others are not raised here."""
         for writer in self._shards.values():
             writer.abandon()
-        for name in self._staging.names():
-            if self._attempt in name:
-                self._staging.join(name).remove()
+        with suppress(OSError):
+            for name in self._staging.names():
+                if self._attempt in name:
+                    self._staging.join(name).remove()
+
+
+def _is_outage(root: Location, error: OSError) -> bool:
+    """Whether an error tells of the machine, the mount or the server rather than of the one file."""
+    if root.local:
+        return error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ENOTCONN)
+    return not isinstance(error, FileNotFoundError | PermissionError) and "ACCESS_DENIED" not in str(error)
 
 
 def _unread(error: OSError) -> Reject:

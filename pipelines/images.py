@@ -5,7 +5,8 @@ import re
 import struct
 import warnings
 import zlib
-from typing import NamedTuple
+from contextlib import suppress
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -14,10 +15,9 @@ from pydantic import Field
 from pipelines.rejects import Reason, Reject
 from pipelines.settings import Settings
 
-try:
+FastImage: Any = None  # only faster: Pillow decodes the same files to the same pixels
+with suppress(ImportError):
     from kornia_rs.image import Image as FastImage
-except ImportError:  # only faster: Pillow decodes the same files to the same pixels
-    FastImage = None  # type: ignore[assignment,misc]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 # What Pillow's decoders raise on damaged input besides OSError (its fuzz tests name the same set).

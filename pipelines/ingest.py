@@ -3,13 +3,14 @@
 import hashlib
 import json
 import platform
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import version as version_of
 from itertools import pairwise
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,19 +20,20 @@ from pyarrow import fs as pafs
 from pipelines import VERSION, publish
 from pipelines.config import IngestOptions, IngestSettings
 from pipelines.errors import DataError
-from pipelines.groups import LISTING_FILE, Group, GroupResult, Job, Rewrite, process_group, read_parts, rewrite_group
-from pipelines.lock import Lock, locked
+from pipelines.groups import LISTING_FILE, PASSING, Group, GroupResult, Job, Rewrite, process_group, read_parts, rewrite_group
+from pipelines.images import FastImage
+from pipelines.lock import LEASE, Lock, locked
 from pipelines.manifest import Dataset, Manifest, open_dataset, versions
 from pipelines.plan import Plan, plan, survey
 from pipelines.progress import say
-from pipelines.rejects import Reason
+from pipelines.publish import STAGING
 from pipelines.repeats import Copy, Repeat, added_leaks, leaks, verdicts
 from pipelines.split import SPLITS
 from pipelines.stats import Statistics
-from pipelines.storage import Location, locate
+from pipelines.storage import Location, locate, redacted
 
-STAGING = "_staging"
-LEASE = "_lock.json"
+FEW_FILES = 500
+MOSTLY = 0.5
 FINGERPRINT_LENGTH = 32  # hex digits: 128 bits, and the most that fits MLflow's column for a dataset's digest
 OURS = {*SPLITS, "rejects", "rejected", "files", "statistics", "manifests", "report", STAGING, LEASE}
 T = TypeVar("T")
@@ -110,13 +112,14 @@ def ingest(
     _check_output(output)
     if output.join(STAGING).exists():
         with locked(output):
-            _carry_out(output)
+            _finish(output)
     began = time.monotonic()
     if settings is None:
         newest = open_dataset(output.uri).manifest if versions(output) else None
         settings = IngestSettings.model_validate(newest.settings) if newest else IngestSettings()
     found = survey(root, settings)  # before anything is made at the output: most mistakes show here
     with locked(output) as lock:
+        _finish(output)  # another one may have been interrupted during the survey
         parent = open_dataset(output.uri) if versions(output) else None
         todo = plan(found, settings, parent, verify=options.verify)
         if parent and (stands := _stands_already(output, parent, todo, settings, options)):
@@ -134,14 +137,17 @@ def ingest(
 
 
 def group_count(files: int, settings: IngestSettings) -> int:
-    """How many tasks `files` make: a function of the data alone, so that shards never depend on the cluster."""
-    return min(files, max(8, -(-files // settings.shards.files)))
+    """How many tasks `files` make: a function of the data alone, so that shards never depend on the cluster.
+
+    A few thousand files still make work for some cores; a few added ones make no shards of a row each.
+    """
+    return max(1, min(8, -(-files // FEW_FILES)), -(-files // settings.shards.files))
 
 
 def fingerprint(settings: IngestSettings, rows: pa.Table) -> str:
     """The hash over (id, sha256, label) of the written rows in the order of their ids, and over what shapes pixels."""
     digest = hashlib.sha256(json.dumps(settings.image.model_dump(), sort_keys=True).encode())
-    for batch in rows.sort_by("id").to_batches():
+    for batch in rows.sort_by("id").combine_chunks().to_batches(max_chunksize=50_000):
         columns = (batch.column(name).to_pylist() for name in ("id", "sha256", "label"))
         digest.update("".join(f"\n{row}\t{sha256}\t{label}" for row, sha256, label in zip(*columns, strict=True)).encode())
     return digest.hexdigest()[:FINGERPRINT_LENGTH]
@@ -150,7 +156,9 @@ def fingerprint(settings: IngestSettings, rows: pa.Table) -> str:
 def _check_output(output: Location) -> None:
     if output.info().type == pafs.FileType.File:
         raise DataError(f"{output.shown}: a file; --output names a new or empty folder")
-    names = output.names()
+    if re.search(r"@\d+$", output.path):
+        raise DataError(f"{output.shown}: the end would be read as a version; choose another name for --output")
+    names = [name for name in output.names() if not name.startswith(".")]
     if foreign := [name for name in names if name not in OURS]:
         raise DataError(f"{output.shown}: holds something else ({foreign[0]}); --output names a new or empty folder")
     if set(names) - {LEASE} and not versions(output) and STAGING not in names:
@@ -162,7 +170,7 @@ def _stands_already(
 ) -> Ingested | None:
     """What there is where nothing is to do. Raises DataError where the output holds something that cannot be added to."""
     manifest = parent.manifest
-    same = IngestSettings.model_validate(manifest.settings) == settings
+    same = IngestSettings.model_validate(manifest.settings) == IngestSettings.model_validate(_kept_settings(settings))
     if options.append and not same:
         held = f"{output.shown}: version {manifest.version} was made with other settings"
         raise DataError(f"{held}; --append without --config and --set takes those, other ones need a new --output")
@@ -210,7 +218,7 @@ def _process(work: _Work, runner: Runner) -> _Outcome:
     job, files = work.job, work.plan.rows.num_rows
     groups = [Group(job, number) for number in range(group_count(files, job.settings))]
     results = {r.number: r for r in runner.map(process_group, groups, "ingest", files)}
-    _check_input(work, sum(r.reasons.get(Reason.VANISHED.value, 0) for r in results.values()))
+    _check_input(work, sum(r.reasons.get(reason, 0) for r in results.values() for reason in PASSING))
     facts = _facts(work, list(results.values()))
     respected = job.settings.split.respected
     copies = runner.repeated(facts)
@@ -235,11 +243,12 @@ def _facts(work: _Work, results: Sequence[GroupResult]) -> Facts:
     return Facts(new, [work.output.join(part.path).uri for part in old], rows)
 
 
-def _check_input(work: _Work, vanished: int) -> None:
-    """Raises DataError where files vanished because the whole input did: that is no reject of theirs."""
-    if vanished and not (work.root.exists() and work.root.names()):
-        what = f"the input went away while the ingest ran ({vanished} files could not be read)"
-        raise DataError(f"{work.root.shown}: {what}; put it back and run this again: what was finished is kept")
+def _check_input(work: _Work, unread: int) -> None:
+    """Raises DataError where files could not be read because the whole input went away: that is no reject of theirs."""
+    files = work.plan.rows.num_rows
+    if unread and (unread > MOSTLY * files or not (work.root.exists() and work.root.names())):
+        what = f"{unread} of {files} files could not be read: the input went away while the ingest ran, or may not be read"
+        raise DataError(f"{work.root.shown}: {what}; mend that and run this again: what was finished is kept")
 
 
 def _publish(work: _Work, outcome: _Outcome, runner: Runner, lock: Lock) -> Manifest:
@@ -264,7 +273,7 @@ def _publish(work: _Work, outcome: _Outcome, runner: Runner, lock: Lock) -> Mani
         fingerprint=fingerprint(settings, _rows(work, results)),
         input=work.root.shown,
         input_digest=work.plan.digest,
-        settings=settings.model_dump(mode="json"),
+        settings=_kept_settings(settings),
         alphabet=settings.label.alphabet or alphabet,
         image_shape=settings.image.shape,
         splits={split: statistics[split].rows for split in SPLITS},
@@ -282,18 +291,13 @@ def _publish(work: _Work, outcome: _Outcome, runner: Runner, lock: Lock) -> Mani
     )
     lock.check()
     staged.decide(manifest)
-    _carry_out(work.output, quietly=True)
+    publish.finish(work.output)
     return manifest
 
 
-def _carry_out(output: Location, *, quietly: bool = False) -> None:
-    """Ends what was decided in a staging folder, by this ingest or by an interrupted one."""
-    for name in output.join(STAGING).names():
-        done = publish.carry_out(output, output.join(STAGING, name))
-        if done:
-            output.join(STAGING).remove()
-            if not quietly:
-                say(f"version {done.version} was decided by an ingest that was interrupted; it is published now")
+def _finish(output: Location) -> None:
+    for version in publish.finish(output):
+        say(f"version {version} was decided by an ingest that was interrupted; it is published now")
 
 
 def _rows(work: _Work, results: Sequence[GroupResult]) -> pa.Table:
@@ -309,7 +313,7 @@ def _notes(work: _Work, outcome: _Outcome) -> tuple[str, ...]:
     same = sum(result.same for result in outcome.results)
     notes = [f"{work.plan.known} files of the input were known"] if work.parent else []
     if same:
-        notes.append(f"{same} files were read again and hold the bytes of their rows")
+        notes.append(f"{same} files were looked at again and are as they were")
     for leak in outcome.leaks.get("bytes", []):
         between = " and ".join(leak["splits"])
         notes.append(f"{leak['images']} images stood in both {between}, such as {leak['examples'][0]}; one of each stays")
@@ -328,6 +332,14 @@ def _kept_notes(todo: Plan) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def _kept_settings(settings: IngestSettings) -> dict[str, Any]:
+    """The settings as a manifest keeps them: without the credentials that the URI of a label table may hold."""
+    kept = settings.model_dump(mode="json")
+    if settings.label.table:
+        kept["label"]["table"]["file"] = redacted(settings.label.table.file)
+    return kept
+
+
 def _tools() -> dict[str, str]:
-    packages = {name: version_of(name) for name in ("numpy", "pillow", "pyarrow")}
+    packages = {name: version_of(name) for name in ("numpy", "pillow", "pyarrow", *(("kornia-rs",) if FastImage else ()))}
     return {"glyphmill": VERSION, "python": platform.python_version(), "platform": sys.platform} | packages

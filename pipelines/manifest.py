@@ -11,7 +11,7 @@ from pipelines.charset import Charset
 from pipelines.errors import DataError
 from pipelines.settings import Settings
 from pipelines.split import SPLITS
-from pipelines.storage import Location, locate
+from pipelines.storage import Location, locate, redacted
 
 SCHEMA_VERSION = 1
 CHUNK = 1 << 22
@@ -133,28 +133,29 @@ def publish(location: Location, manifest: Manifest) -> None:
     target = location.join("manifests", manifest_name(manifest.version))
     location.join("manifests").make()
     if not target.create(manifest.model_dump_json(indent=1).encode()):
-        raise DataError(f"{target.uri}: this version is published already; versions never change")
+        raise DataError(f"{target.shown}: this version is published already; versions never change")
 
 
 def open_dataset(uri: str) -> Dataset:
     """The dataset at `uri`: its latest version, or version 3 for `DIR@3`. Raises DataError with the remedy."""
     folder, _, number = uri.rpartition("@") if re.search(r"@\d+$", uri) else (uri, "", "")
     location = locate(folder)
+    shown = redacted(folder)
     if location.info().type != pafs.FileType.Directory:
-        raise DataError(f"{folder}: no such dataset folder; make one with spark-submit jobs/ingest.py --output {folder}")
+        raise DataError(f"{shown}: no such dataset folder; make one with spark-submit jobs/ingest.py --output {shown}")
     known = versions(location)
     if not known:
         raise DataError(
-            f"{folder}: no manifest in this folder, so no dataset (or an ingest that did not finish);"
-            f" make one with spark-submit jobs/ingest.py --output {folder}"
+            f"{shown}: no manifest in this folder, so no dataset (or an ingest that did not finish);"
+            f" make one with spark-submit jobs/ingest.py --output {shown}"
         )
     version = int(number) if number else known[-1]
     if version not in known:
-        raise DataError(f"{folder}: no version {version}; there are {', '.join(map(str, known))}")
+        raise DataError(f"{shown}: no version {version}; there are {', '.join(map(str, known))}")
     target = location.join("manifests", manifest_name(version))
     try:
         return Dataset(location, Manifest.model_validate_json(target.read_bytes()))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise DataError(f"{target.uri}: not a manifest of this version of glyphmill: {where}: {first['msg']}") from None
+        raise DataError(f"{target.shown}: not a manifest of this version of glyphmill: {where}: {first['msg']}") from None

@@ -1,5 +1,6 @@
 """What an ingest has to do: the listing with labels and splits of a table, without what an older version knows already."""
 
+import functools
 import hashlib
 from typing import Any, NamedTuple
 
@@ -60,10 +61,11 @@ def plan(found: pa.Table, settings: IngestSettings, parent: Dataset | None, *, v
     row = pc.index_in(found["id"], value_set=written["id"].combine_chunks())
     reject = pc.index_in(found["id"], value_set=newest["id"].combine_chunks())
     has_row = pc.is_valid(row)
-    mended = _mended(found, newest["reason"].take(reject), settings)
+    mended = _mended(found, newest["reason"].take(reject), settings) & ~has_row.to_numpy()
     verdict = pc.if_else(has_row, pa.scalar(None, pa.string()), found["reason"])  # whatever a table says now, a row stays
     known = np.isin(_keys(found, verdict), _keys(lasting := _lasting(old), _planned_reason(lasting))) & ~mended
-    seen = pc.if_else(pa.array(mended), pa.scalar(None, pa.string()), newest["sha256"].take(reject))
+    passing = pc.if_else(pc.is_in(newest["reason"], value_set=pa.array(sorted(PASSING))), newest["reason"], newest["sha256"])
+    seen = pc.if_else(pa.array(mended), pa.scalar(None, pa.string()), passing.take(reject))
     rows = found
     for name, column in (("known", written["sha256"].take(row)), ("seen", seen)):
         rows = rows.set_column(PLANNED.get_field_index(name), PLANNED.field(name), column)
@@ -99,12 +101,14 @@ def _relabelled(found: pa.Table, stands: pa.Table, settings: IngestSettings) -> 
     """How many files have a row whose label or split the table gives otherwise now."""
     if not settings.label.table:
         return 0
-    alike = (pc.fill_null(pc.equal(found[name], stands[name]), False) for name in ("label", "split"))
-    differ = pc.invert(pc.and_(*alike))
+    by_table = settings.split.by == "table"
+    alike = [pc.fill_null(pc.equal(found[name], stands[name]), False) for name in ("label", "split")[: 1 + by_table]]
+    differ = pc.invert(functools.reduce(pc.and_, alike))
     count = 0
-    for new, old in zip(found.filter(differ).to_pylist(), stands.filter(differ).to_pylist(), strict=True):
-        told = None if new["reason"] else _told(new, settings)
-        count += told is None or told != (old["label"], old["split"] if settings.split.by == "table" else None)
+    told = found.select(["path", "label", "split", "reason"]).filter(differ).to_batches(max_chunksize=50_000)
+    had = iter(zip(*(stands[name].filter(differ).to_pylist() for name in ("label", "split")), strict=True))
+    for new, (label, split) in zip((row for batch in told for row in batch.to_pylist()), had, strict=True):
+        count += bool(new["reason"]) or _told(new, settings) != (label, split if by_table else None)
     return count
 
 
@@ -136,5 +140,6 @@ def _digest(found: pa.Table) -> str:
         digest.update(np.ascontiguousarray(found[name].to_numpy()).data)
     for name in ("label", "split", "reason"):
         if found[name].null_count < len(found):
-            digest.update(repr(found[name].to_pylist()).encode("utf-8", "surrogateescape"))
+            for start in range(0, len(found), 50_000):
+                digest.update(repr(found[name].slice(start, 50_000).to_pylist()).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

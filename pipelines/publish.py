@@ -5,6 +5,7 @@ A job that is killed before the decision leaves the older version; after it, the
 
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -25,7 +26,12 @@ from pipelines.split import SPLITS
 from pipelines.stats import Statistics, divergence
 from pipelines.storage import Location, hashed_output
 
+STAGING = "_staging"
 COMMIT = "commit.json"
+PETASTORM = "_common_metadata"
+AGAIN = f"remove {STAGING} there and ingest again"
+# what was never read: it may not be there, or be larger than memory
+WITHOUT_BYTES = [r.value for r in (Reason.NO_IMAGE, Reason.VANISHED, Reason.UNREADABLE, Reason.TOO_LARGE)]
 REJECTS = pa.schema([("path", pa.string()), ("reason", pa.string()), ("detail", pa.string())])
 
 
@@ -56,26 +62,50 @@ class Staged:
         """From here on the version will be published, by this job or by the next one, also after a power cut."""
         for name in self.moves:
             self.staging.join(name).settle()
-        text = json.dumps({"moves": self.moves, "manifest": manifest.model_dump(mode="json")})
+        # petastorm's metadata first: for it a file that they do not name is an error, and a name without a file is none
+        moves = dict(sorted(self.moves.items(), key=lambda move: not move[1].endswith(PETASTORM)))
+        text = json.dumps({"moves": moves, "manifest": manifest.model_dump(mode="json")})
         self.staging.join(COMMIT).write_bytes(text.encode())
 
 
+def finish(output: Location) -> list[int]:
+    """Ends what was decided in the staging folder, by this job or by one that was interrupted: the versions published now."""
+    done = []
+    for name in output.join(STAGING).names():
+        decided, manifest = output.join(STAGING, name), carry_out(output, output.join(STAGING, name))
+        if manifest:
+            done.append(manifest.version)
+        if manifest or decided.join(COMMIT).exists():
+            with suppress(OSError):  # a task that outlived its job may write still; the next ingest removes what it left
+                output.join(STAGING).remove()
+    return done
+
+
 def carry_out(output: Location, staging: Location) -> Manifest | None:
-    """Does what was decided in `staging`, also where it was begun before; None where nothing was."""
+    """Does what was decided in `staging`, also where it was begun before; None where nothing was, or all is done.
+
+    Raises DataError where a file that the version names is nowhere: then it is not published.
+    """
     if not staging.join(COMMIT).exists():
         return None
     decided = json.loads(staging.join(COMMIT).read_bytes())
     manifest = Manifest.model_validate(decided["manifest"])
-    if not output.join("manifests", manifest_name(manifest.version)).exists():
-        # Whole folders are put together first and renamed at once: nobody who lists a folder sees half of a first version
-        home = staging.join("tree") if output.local else output
-        for source, target in decided["moves"].items():
-            if staging.join(source).exists():
-                staging.join(source).move(home.join(target))
-        if home != output and home.exists():
-            for name in home.names():
-                home.join(name).move_tree(output.join(name))
-        publish(output, manifest)
+    if output.join("manifests", manifest_name(manifest.version)).exists():
+        return None
+    # Whole folders are put together first and renamed at once: nobody who lists a folder sees half of a first version
+    home = staging.join("tree") if output.local else output
+    for source, target in decided["moves"].items():
+        if staging.join(source).exists():
+            staging.join(source).move(home.join(target))
+        elif not (home.join(target).exists() or output.join(target).exists()):
+            raise DataError(f"{output.join(target).shown}: lost before version {manifest.version} was published; {AGAIN}")
+    if home != output and home.exists():
+        for name in home.names():
+            home.join(name).move_tree(output.join(name))
+    if not manifest.petastorm:  # what an older version told petastorm is no longer true
+        for split in SPLITS:
+            output.join(split, PETASTORM).remove()
+    publish(output, manifest)
     return manifest
 
 
@@ -130,18 +160,19 @@ def stage_petastorm(staged: Staged, shape: tuple[int, int, int], shards: Iterabl
             metadata = petastorm_metadata(shape, row_groups)
             if metadata is None:
                 return False
-            staged.write(metadata, f"{split}/_common_metadata")
+            staged.write(metadata, f"{split}/{PETASTORM}")
     return True
 
 
 def stage_samples(staged: Staged, root: Location, planned: pa.Table, rejects: pa.Table, *, version: int, most: int) -> None:
     """Copies of up to `most` files of each reject reason, the first by id. A file that cannot be read has no copy."""
     seen = Counter[str]()
-    paths = dict(zip(planned["id"].to_pylist(), planned["path"].to_pylist(), strict=True))
-    for row, reason in zip(rejects["id"].to_pylist(), rejects["reason"].to_pylist(), strict=True):
-        if seen[reason] < most and reason not in (Reason.NO_IMAGE.value, Reason.VANISHED.value, Reason.UNREADABLE.value):
-            path = path_text(paths[row])
-            name = PurePosixPath(path).name.encode("utf-8", "backslashreplace")[-120:].decode("utf-8", "ignore")
+    copied = rejects.filter(pc.invert(pc.is_in(rejects["reason"], value_set=pa.array(WITHOUT_BYTES)))) if most else rejects[:0]
+    where = pc.index_in(copied["id"], value_set=planned["id"].combine_chunks()).to_pylist()
+    for reason, index in zip(copied["reason"].to_pylist(), where, strict=True):
+        if seen[reason] < most:
+            path = path_text(planned["path"][index].as_py())
+            name = re.sub(r"[^\w.-]", "_", PurePosixPath(path).name, flags=re.ASCII)[-100:]
             with suppress(OSError):  # it may be gone by now
                 staged.write(root.join(path).read_bytes(), f"rejected/v{version:06d}/{reason}/{seen[reason]:03d}-{name}")
                 seen[reason] += 1

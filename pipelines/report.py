@@ -39,12 +39,12 @@ def summary_lines(dataset: Dataset) -> list[str]:
     if not manifest.petastorm:
         lines.append("petastorm    is not installed: shards have no petastorm metadata; all else reads them")
     lines.append(f"version      {manifest.version}, fingerprint {manifest.fingerprint[:16]}, {manifest.seconds:.1f} s")
-    return [*lines, f"dataset      {dataset.location.uri}"]
+    return [*lines, f"dataset      {dataset.location.shown}"]
 
 
 def drift_of(dataset: Dataset, against: Dataset) -> Drift:
     """The drift from the dataset `against` to `dataset`."""
-    before, after = (f"{d.location.uri}@{d.manifest.version}" for d in (against, dataset))
+    before, after = (f"{d.location.shown}@{d.manifest.version}" for d in (against, dataset))
     return drift_between(against.manifest, dataset.manifest, (before, after))
 
 
@@ -99,7 +99,7 @@ def _facts(dataset: Dataset) -> dict[str, Any]:
     counts = {s: manifest.statistics[s]["characters"] for s in SPLITS if manifest.statistics[s]["characters"]}
     return {
         "manifest": manifest,
-        "uri": dataset.location.uri,
+        "uri": dataset.location.shown,
         "every": manifest.statistics["all"],
         "rarest": [(visible(c), n) for c, n in reversed(manifest.statistics["all"]["characters"].items())][:20],
         "divergence": _between(counts),

@@ -115,4 +115,6 @@ def _row_group(place: Location, names: Sequence[str]) -> pa.Table:
 
 def _unreadable(place: Location, error: Exception) -> DataError:
     first = str(error).splitlines()[0]
-    return DataError(f"{place.uri}: this file of the dataset cannot be read: {first}; bring it back, or ingest again elsewhere")
+    return DataError(
+        f"{place.shown}: this file of the dataset cannot be read: {first}; bring it back, or ingest again elsewhere"
+    )

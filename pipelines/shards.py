@@ -31,7 +31,7 @@ SCHEMA = pa.schema(
 
 
 class ShardSettings(Settings):
-    """`files` input files make one ingest task (a shard for each split); `rows` make a row group."""
+    """`files` input files at most make one ingest task (a shard for each split); `rows` make a row group."""
 
     files: int = Field(default=5000, ge=1)
     rows: int = Field(default=1000, ge=1)

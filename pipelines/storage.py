@@ -25,6 +25,7 @@ ALIASES = {"s3a": "s3", "s3n": "s3"}  # Hadoop's names
 WEB = ("http", "https", "ftp")
 OPEN_OPTIONS = ("region", "scheme", "endpoint_override", "allow_bucket_creation", "user", "replication", "project_id")
 PATTERN = re.compile(r"[*?\[]")
+REMOVALS = 5
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
@@ -146,7 +147,7 @@ class Location(NamedTuple):
         """Removes the file, or the folder with all in it; a link itself and not what it names; nothing where nothing is."""
         if self.local:
             if os.path.isdir(self.path) and not os.path.islink(self.path):
-                shutil.rmtree(self.path)
+                _remove_tree(self.path)
             else:
                 Path(self.path).unlink(missing_ok=True)
             return
@@ -294,6 +295,15 @@ def _read_local(path: str) -> bytes:
             return data + file.read()
     finally:
         os.close(descriptor)
+
+
+def _remove_tree(path: str) -> None:
+    for _ in range(REMOVALS - 1):
+        with suppress(OSError):  # somebody who writes there still, such as a task that outlived its job
+            return shutil.rmtree(path)
+        if not os.path.exists(path):
+            return None
+    return shutil.rmtree(path)
 
 
 class HashingSink:

@@ -73,10 +73,10 @@ def read_rows(rule: TableRule, root: Location) -> pa.Table:
     kind = location.info().type
     if kind != pafs.FileType.File:
         what = "no such table" if kind == pafs.FileType.NotFound else "a folder, not a table"
-        raise DataError(f"{location.uri}: {what}; label.table.file names it, and a relative one is below --input")
+        raise DataError(f"{location.shown}: {what}; label.table.file names it, and a relative one is below --input")
     table = _read(location, rule)
     if not table.num_rows:
-        raise DataError(f"{location.uri}: the table has no rows")
+        raise DataError(f"{location.shown}: the table has no rows")
     cells = {name: _text(table[name], name, location) for name in rule.columns}
     nothing = pa.nulls(table.num_rows, pa.string())
     columns = [
@@ -128,12 +128,12 @@ def _read(location: Location, rule: TableRule) -> pa.Table:
         return table.select(_wanted(table.schema.names, rule, location))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         why = _not_utf8(data) or " ".join(str(error).split())[:300]
-        raise DataError(f"{location.uri}: not a readable {kind} table: {why}") from None
+        raise DataError(f"{location.shown}: not a readable {kind} table: {why}") from None
 
 
 def _read_csv(data: bytes, delimiter: str, rule: TableRule, location: Location) -> pa.Table:
     if data.count(b'"') % 2:  # Arrow would take the rest of the file as one cell, and say nothing
-        raise DataError(f'{location.uri}: a quoted cell is never closed; a quote inside a cell is written twice ("")')
+        raise DataError(f'{location.shown}: a quoted cell is never closed; a quote inside a cell is written twice ("")')
     parse = pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=b'"' in data)
     names = pa.csv.open_csv(pa.BufferReader(data), parse_options=parse).schema.names
     columns = _wanted(names, rule, location)
@@ -157,7 +157,7 @@ def _wanted(names: Sequence[str], rule: TableRule, location: Location) -> list[s
     for name in rule.columns:
         if names.count(name) != 1:
             what = f"column {name} stands twice" if name in names else f"no column {name}"
-            raise DataError(f"{location.uri}: {what}; the table's columns are: {known}")
+            raise DataError(f"{location.shown}: {what}; the table's columns are: {known}")
     return rule.columns
 
 
@@ -176,11 +176,13 @@ def _text(column: pa.ChunkedArray, name: str, location: Location) -> pa.ChunkedA
         column = column.cast(column.type.value_type)
     kind = str(column.type)
     if not (kind in ("string", "large_string", "string_view", "null") or pa.types.is_integer(column.type)):
-        raise DataError(f"{location.uri}: column {name} is of type {kind}; save it as text, so that each cell is what is meant")
+        raise DataError(
+            f"{location.shown}: column {name} is of type {kind}; save it as text, so that each cell is what is meant"
+        )
     try:
         text = column.cast(pa.string()).cast(pa.binary()).cast(pa.string())  # the last cast checks that it is UTF-8
     except pa.ArrowInvalid:
-        raise DataError(f"{location.uri}: column {name} is not UTF-8; save the table as UTF-8") from None
+        raise DataError(f"{location.shown}: column {name} is not UTF-8; save the table as UTF-8") from None
     return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
 
 

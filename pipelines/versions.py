@@ -10,7 +10,7 @@ from pipelines.errors import DataError
 from pipelines.groups import read_parts
 from pipelines.lock import locked
 from pipelines.manifest import Dataset, Manifest, Part, damage, manifest_name, open_dataset, versions
-from pipelines.shards import petastorm_metadata
+from pipelines.publish import finish
 from pipelines.split import SPLITS
 from pipelines.storage import Location
 
@@ -67,22 +67,25 @@ def damaged(dataset: Dataset) -> Iterator[tuple[Part, str | None]]:
 def prune(uri: str, drop: Iterable[int]) -> list[str]:
     """Removes the versions `drop`, and every file that no other version names; returns what was removed, as paths.
 
-    Raises DataError for a version that is not there, where none would be left, and while an ingest is at work.
+    Raises DataError for a version that is not there, for the newest one, and while an ingest is at work.
     """
     folder = open_dataset(uri).location
-    with locked(folder):
+    with locked(folder, "prune") as lock:
+        finish(folder)
         there, gone = versions(folder), sorted(set(drop))
         if missing := [version for version in gone if version not in there]:
-            raise DataError(f"{uri}: no version {missing[0]}; there are {', '.join(map(str, there))}")
-        if gone == there:
-            raise DataError(f"{uri}: no version would be left; to remove a dataset remove its folder")
+            raise DataError(f"{folder.shown}: no version {missing[0]}; there are {', '.join(map(str, there))}")
+        if there[-1] in gone:  # the next one would take its number, which runs may have written down
+            raise DataError(
+                f"{folder.shown}: version {there[-1]} is the newest and stays; to remove a dataset remove its folder"
+            )
         kept = [open_dataset(f"{folder.uri}@{version}").manifest for version in there if version not in gone]
         removed = [f"manifests/{manifest_name(version)}" for version in gone]
         removed += [f"{kind}/v{version:06d}" for version in gone for kind in ("statistics", "rejected")]
         removed = [path for path in removed if folder.join(path).exists()]
+        lock.check()
         for path in removed:  # manifests first: a version must never name files that are gone
             folder.join(path).remove()
-        _tell_petastorm(folder, kept[-1])
         orphans = _orphans(folder, kept)
         for path in orphans:
             folder.join(path).remove()
@@ -93,14 +96,6 @@ def _orphans(folder: Location, kept: list[Manifest]) -> list[str]:
     named = {part.path for manifest in kept for part in manifest.parts}
     there = (f"{name}/{file}" for name in FOLDERS for file in folder.join(name).names() if file.endswith(".parquet"))
     return [path for path in there if path not in named]
-
-
-def _tell_petastorm(folder: Location, newest: Manifest) -> None:
-    for split in SPLITS:
-        row_groups = {s.path.rpartition("/")[2]: len(s.row_groups) for s in newest.shards if s.split == split}
-        metadata = petastorm_metadata(newest.image_shape, row_groups) if row_groups else None
-        if metadata:
-            folder.join(split, "_common_metadata").write_bytes(metadata)
 
 
 def _rows(dataset: Dataset) -> pa.Table:

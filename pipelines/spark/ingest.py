@@ -36,12 +36,7 @@ class SparkRunner:
 
         Spark on a local master gives up when one Python worker dies: then all is started again, and finished groups are found.
         """
-        for attempt in range(1, ATTEMPTS):
-            try:
-                return self._map(work, tasks, what, files)
-            except WorkerDiedError as error:
-                say(f"{what}: {error} (attempt {attempt} of {ATTEMPTS})")
-        return self._map(work, tasks, what, files)
+        return _patiently(lambda: self._map(work, tasks, what, files), what)
 
     def _map(self, work: Callable[[T], GroupResult], tasks: Sequence[T], what: str, files: int) -> list[GroupResult]:
         context = self._spark.sparkContext
@@ -92,9 +87,21 @@ class SparkRunner:
         def gather(tables: Iterable[tuple[int, bytes]]) -> list[R]:
             return find(pa.concat_tables([COPIES.empty_table(), *(_unpacked(data) for _, data in tables)]))
 
-        readers = context.parallelize(files, min(len(files), 4 * context.defaultParallelism))
-        with told_tasks():
-            return readers.flatMap(spread).partitionBy(parts, int).mapPartitions(gather).collect()
+        def run() -> list[R]:
+            readers = context.parallelize(files, min(len(files), 4 * context.defaultParallelism))
+            with told_tasks():
+                return readers.flatMap(spread).partitionBy(parts, int).mapPartitions(gather).collect()
+
+        return _patiently(run, "repeats")
+
+
+def _patiently(run: Callable[[], list[R]], what: str) -> list[R]:
+    for attempt in range(1, ATTEMPTS):
+        try:
+            return run()
+        except WorkerDiedError as error:
+            say(f"{what}: {error} (attempt {attempt} of {ATTEMPTS})")
+    return run()
 
 
 def _packed(table: pa.Table) -> bytes:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import re
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -95,7 +96,7 @@ def new_files(noise) -> dict[str, bytes]:
 def test_only_what_is_new_is_read_and_old_rows_stay(first, run, loop, noise):
     runner, before = loop(), rows(first)
     done = run(new_files(noise), runner=runner, append=True)
-    assert runner.calls[0] == ("ingest", 8)
+    assert runner.calls[0] == ("ingest", 5)
     assert outcomes(done.dataset, since=first) == {
         **{f"new/é{n:02d}.png": None for n in range(1, 12)},
         "new/é00.1.png": None,
@@ -213,7 +214,7 @@ def test_a_touched_file_is_no_new_outcome(first, run, tmp_path, path):
 def test_a_touched_row_is_told(first, run, loop, tmp_path):
     os.utime(tmp_path / "images/B.png", (1, 1))
     runner = loop()
-    assert "1 files were read again and hold the bytes of their rows" in run(runner=runner, append=True).notes
+    assert "1 files were looked at again and are as they were" in run(runner=runner, append=True).notes
     assert runner.calls == [("ingest", 1)]
 
 
@@ -245,7 +246,7 @@ def test_verify_finds_other_bytes_of_the_same_size_and_time(run, loop, tmp_path)
     assert run(append=True, runner=no_runner).unchanged
     runner = loop()
     second = run(append=True, verify=True, runner=runner)
-    assert runner.calls == [("ingest", 2)]
+    assert runner.calls == [("ingest", 1)]
     assert outcomes(second.dataset, since=first) == {"A.png": "changed"}
     assert rows(second.dataset) == rows(first)
     assert run(append=True, verify=True).unchanged  # told once
@@ -254,7 +255,7 @@ def test_verify_finds_other_bytes_of_the_same_size_and_time(run, loop, tmp_path)
 def test_verify_finds_nothing(first, run):
     done = run(append=True, verify=True)
     assert done.unchanged
-    assert "6 files were read again and hold the bytes of their rows" in done.notes
+    assert "6 files were looked at again and are as they were" in done.notes
 
 
 # --- settings
@@ -326,3 +327,24 @@ def test_an_image_is_added_when_the_table_has_a_label_that_can_be_used(run, nois
     assert outcomes(first) == {"0.png": None, "1.png": "foreign_character", "2.png": "too_long"}
     after = run({"t.csv": b"i,l\n0,aa\n1,bb\n2,cc\n"}, settings=None, append=True).dataset
     assert outcomes(after, since=first) == {"1.png": None, "2.png": None}
+
+
+def test_a_file_that_can_never_be_read_is_counted_once(run, tmp_path, noise):
+    run({f"{n}.png": noise(n) for n in range(4)})
+    (tmp_path / "images/link.png").symlink_to("nowhere")
+    counts = []
+    for n in range(10, 13):
+        counts.append(run({f"{n}.png": noise(n)}, append=True).dataset.manifest.accounting)
+    assert [(count.listed, count.written, count.reasons) for count in counts] == [
+        (6 + n, 5 + n, {"unreadable": 1}) for n in range(3)
+    ]
+    assert run(append=True).unchanged
+
+
+def test_a_damaged_file_of_an_older_version_is_named(run, noise):
+    first = run({"A.png": noise(1)}).dataset
+    part = first.location.join(first.manifest.files[0].path)
+    part.write_bytes(b"x" + part.read_bytes()[1:-4] + b"xxxx")
+    with pytest.raises(DataError, match=re.escape(part.path)) as caught:
+        run({"B.png": noise(2)}, append=True)
+    assert "\n" not in str(caught.value)

@@ -1,9 +1,12 @@
 """One ingest task: a fact for every file, shards for the good ones, and a second pass without the repeats."""
 
+import errno
 import hashlib
 import os
+import re
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -17,6 +20,7 @@ from pipelines.groups import (
     Planned,
     Rewrite,
     contents,
+    copies_in,
     judge,
     read_facts,
     read_statistics,
@@ -25,7 +29,7 @@ from pipelines.groups import (
 from pipelines.repeats import Repeat
 from pipelines.scan import path_bytes, path_text
 from pipelines.shards import pixels
-from pipelines.storage import locate
+from pipelines.storage import Location, locate
 
 SETTINGS = IngestSettings.model_validate(
     {"image": {"width": 16, "height": 8}, "label": {"alphabet": "AB12", "max_length": 4}, "shards": {"rows": 2}}
@@ -215,3 +219,27 @@ def test_an_attempt_that_fails_leaves_nothing(job):
     with pytest.raises(TornError):
         fail()
     assert os.listdir(job.staging) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "raised"),
+    [(errno.EMFILE, True), (errno.ESTALE, True), (errno.ENOTCONN, True), (errno.EIO, False), (errno.EACCES, False)],
+)
+def test_an_outage_fails_the_task_and_rejects_no_file(tmp_path, monkeypatch, code, raised):
+    def fail(place):
+        raise OSError(code, os.strerror(code), place.path)
+
+    monkeypatch.setattr(Location, "read_bytes", fail)
+    if raised:
+        with pytest.raises(OSError, match=re.escape(os.strerror(code))):
+            row(tmp_path, "AB.png")
+    else:
+        assert row(tmp_path, "AB.png")[0].reason == "unreadable"
+
+
+def test_what_a_table_called_a_conflict_unread_takes_no_part_in_repeats(tmp_path):
+    facts = [good(0), Fact(1, "x.png", 0, reason="conflicting_label"), good(2)._replace(reason="conflicting_label")]
+    columns = [pa.array(column, kind.type) for column, kind in zip(zip(*facts, strict=True), FACTS, strict=True)]
+    pq.write_table(pa.Table.from_arrays(columns, schema=FACTS), tmp_path / "facts.parquet")
+    assert copies_in(locate(tmp_path / "facts.parquet"), -1, kept=True)["id"].to_pylist() == [0, 2]
+    assert copies_in(locate(tmp_path / "facts.parquet"), 0, kept=False)["id"].to_pylist() == [0]

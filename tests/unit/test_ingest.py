@@ -210,7 +210,7 @@ def test_appended_files_never_move_an_old_row(run, files, noise):
 
 @pytest.mark.parametrize(
     ("files", "size", "groups"),
-    [(1, 5000, 1), (7, 5000, 7), (8, 5000, 8), (1000, 5000, 8), (40_001, 5000, 9), (10, 1, 10), (100, 7, 15)],
+    [(0, 5000, 1), (1, 5000, 1), (500, 5000, 1), (501, 5000, 2), (4000, 5000, 8), (40_001, 5000, 9), (10, 1, 10), (100, 7, 15)],
 )
 def test_the_number_of_tasks_is_a_function_of_the_data_alone(files, size, groups):
     assert group_count(files, settings(shards={"files": size})) == groups
@@ -247,13 +247,24 @@ def test_other_images_on_the_same_output_are_refused(run, tmp_path, noise):
     assert "holds version 1 of other images" in told(run, runner=no_runner, **ALPHABET)
 
 
-@pytest.mark.parametrize("names", [["notes.txt"], ["train/mine.txt"], ["manifests/v1.json"], [".hidden"]])
+@pytest.mark.parametrize("names", [["notes.txt"], ["train/mine.txt"], ["manifests/v1.json"]])
 def test_an_output_that_holds_something_else_is_refused_and_left_alone(run, tmp_path, fill, names):
     fill(tmp_path / "shards", dict.fromkeys(names, b"precious"))
     message = told(run, runner=no_runner)
     assert message.startswith(f"{tmp_path}/shards: holds ")
     assert "--output names a new or empty folder" in message
     assert [(tmp_path / "shards" / name).read_bytes() for name in names] == [b"precious"]
+
+
+def test_hidden_files_in_the_output_stay(run, tmp_path, fill):
+    fill(tmp_path / "shards", {".DS_Store": b"of a desktop"})
+    run(**ALPHABET)
+    assert run(runner=no_runner, **ALPHABET).unchanged
+    assert (tmp_path / "shards/.DS_Store").read_bytes() == b"of a desktop"
+
+
+def test_an_output_whose_name_ends_like_a_version_is_refused(run):
+    assert "choose another name for --output" in told(run, "shards@2", runner=no_runner)
 
 
 def test_an_output_that_is_a_file_is_refused(run, tmp_path):
@@ -360,10 +371,10 @@ def test_names_that_are_not_utf8_are_rejected_by_name(run, tmp_path, noise):
 def test_only_groups_with_repeats_are_written_again(run, loop, noise):
     runner = loop()
     run(runner=runner, given={f"{n:04d}.png": noise(n) for n in range(20)} | {"0003.1.png": noise(3)})
-    assert runner.calls == [("ingest", 8), ("drop repeats", 1)]
+    assert runner.calls == [("ingest", 3), ("drop repeats", 1)]
 
 
 def test_where_nothing_repeats_nothing_is_written_again(run, loop, noise):
     runner = loop()
     run(runner=runner, given={f"{n:04d}.png": noise(n) for n in range(20)})
-    assert runner.calls == [("ingest", 8)]
+    assert runner.calls == [("ingest", 3)]

@@ -61,8 +61,7 @@ def decided(tmp_path, fill, noise, loop, monkeypatch):
 def finish(output: Location) -> dict[str, bytes]:
     """What stands in the end, without the staging folder and hidden files, which a kill may leave."""
     manifest = carry_out(output, staging_of(output))
-    assert manifest is not None
-    assert open_dataset(output.uri).manifest == manifest
+    assert manifest in (None, open_dataset(output.uri).manifest)  # None where the manifest stood already
     assert {wrong for _, wrong in damaged(open_dataset(output.uri))} == {None}
     return {path: data for path, data in tree(output).items() if not path.startswith("_staging/") and "/." not in path}
 
