@@ -22,12 +22,14 @@ unexport SPARK_HOME SPARK_CONF_DIR
 export SPARK_LOCAL_IP ?= 127.0.0.1
 # As in conf/spark/spark-env.sh: said at every start of the latest stack, on which the tests run.
 export PYTHONWARNINGS ?= ignore:PySpark does not yet fully support pandas:FutureWarning
+# Without byte code, which some images switch off, every process compiles TensorFlow and Spark anew: seconds each.
+unexport PYTHONDONTWRITEBYTECODE
 # glibc gives large blocks back to the system and takes them again: page faults that cost TensorFlow 15% of its time on a CPU.
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint train ui package lock clean bench-ingest bench-ingest-million
+.PHONY: help setup demo test test-fast test-faults lint train ui package lock clean bench-ingest bench-ingest-million
 
 help:  ## this list
 	@echo 'make TARGET [VARIABLE=value ...]'
@@ -53,6 +55,9 @@ test: lint  ## lint, then all tests
 
 test-fast: $(READY)  ## the tests that are neither slow nor end to end
 	python -m pytest -m 'not slow and not e2e'
+
+test-faults: $(READY)  ## kills, full disks, lost inputs, two writers, damage: all of them, some 45 minutes [ARGS="-k append ..."]
+	GLYPHMILL_FAULTS=all python -m pytest -m faults tests/faults $(ARGS)
 
 lint: $(READY)  ## style, types and the borders between the packages
 	ruff check

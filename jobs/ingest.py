@@ -16,8 +16,8 @@ from jobs import entry
 from pipelines.config import IngestOptions, IngestSettings
 from pipelines.errors import DataError, SettingsError
 from pipelines.ingest import Runner, ingest
-from pipelines.report import summary_lines
 from pipelines.settings import build, read
+from pipelines.summary import summary_lines
 
 
 def main() -> None:

@@ -91,6 +91,7 @@ def carry_out(output: Location, staging: Location) -> Manifest | None:
     decided = json.loads(staging.join(COMMIT).read_bytes())
     manifest = Manifest.model_validate(decided["manifest"])
     if output.join("manifests", manifest_name(manifest.version)).exists():
+        _tidy(output)
         return None
     # Whole folders are put together first and renamed at once: nobody who lists a folder sees half of a first version
     home = staging.join("tree") if output.local else output
@@ -105,8 +106,16 @@ def carry_out(output: Location, staging: Location) -> Manifest | None:
     if not manifest.petastorm:  # what an older version told petastorm is no longer true
         for split in SPLITS:
             output.join(split, PETASTORM).remove()
+    _tidy(output)
     publish(output, manifest)
     return manifest
+
+
+def _tidy(output: Location) -> None:
+    """Removes what jobs left that were killed while they wrote a manifest."""
+    for name in output.join("manifests").names():
+        if name.startswith("."):
+            output.join("manifests", name).remove()
 
 
 def stage_shards(staged: Staged, results: Sequence[GroupResult], version: int) -> tuple[Shard, ...]:

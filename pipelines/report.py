@@ -1,4 +1,4 @@
-"""What a person sees of a dataset: a few lines in the terminal, figures, and one self-contained HTML page."""
+"""What a person sees of a dataset: figures, and one self-contained HTML page."""
 
 import base64
 from collections.abc import Mapping
@@ -20,26 +20,6 @@ from pipelines.storage import Location
 SAMPLES = {"train": 18, "val": 6, "test": 6}
 REJECTS_NAMED, REJECTS_SHOWN = 3, 6
 LONGEST = 200  # characters of a path or a detail
-
-
-def summary_lines(dataset: Dataset) -> list[str]:
-    """The accounting, the commonest characters, label lengths and reject reasons, as lines of text."""
-    manifest = dataset.manifest
-    count, every = manifest.accounting, manifest.statistics["all"]
-    lines = [
-        f"{count.listed} listed = {count.written} written + {count.rejected} rejected + {count.duplicates} duplicates",
-        "splits       " + ", ".join(f"{split} {rows}" for split, rows in manifest.splits.items()),
-        f"alphabet     {manifest.alphabet} ({len(manifest.alphabet)})",
-        "characters   " + ", ".join(f"{c} {n}" for c, n in list(every["characters"].items())[:10]),
-        "lengths      " + ", ".join(f"{length}: {n}" for length, n in every["lengths"].items()),
-    ]
-    for reason, number in count.reasons.items():
-        kind = "duplicates" if reason == "duplicate" else "rejected"
-        lines.append(f"{kind:12} {number} {reason}, such as {count.examples[reason]}")
-    if not manifest.petastorm:
-        lines.append("petastorm    is not installed: shards have no petastorm metadata; all else reads them")
-    lines.append(f"version      {manifest.version}, fingerprint {manifest.fingerprint[:16]}, {manifest.seconds:.1f} s")
-    return [*lines, f"dataset      {dataset.location.shown}"]
 
 
 def drift_of(dataset: Dataset, against: Dataset) -> Drift:

@@ -17,6 +17,8 @@ from pyspark.sql import SparkSession
 import pipelines
 from pipelines.errors import DataError
 
+# a worker that died at its task, and one that died before it had one
+DEAD_WORKER = ("Python worker exited unexpectedly", "java.net.SocketException", "java.io.EOFException")
 PACKAGE = Path(pipelines.__file__).resolve().parent
 
 
@@ -64,7 +66,7 @@ def told_tasks() -> Iterator[None]:
     try:
         yield
     except (Py4JJavaError, PySparkException) as error:  # RDDs raise the first with Spark 3, the second with 4
-        kind = WorkerDiedError if "Python worker exited unexpectedly" in str(error) else DataError
+        kind = WorkerDiedError if any(sign in str(error) for sign in DEAD_WORKER) else DataError
         raise kind(f"a Spark task failed: {task_error(str(error))}") from error
 
 

@@ -14,10 +14,11 @@ from PIL import Image
 from jobs import report as job
 from pipelines.errors import DataError
 from pipelines.manifest import Accounting, Dataset, Manifest, Part, Shard, publish
-from pipelines.report import summary_lines, write_report
+from pipelines.report import write_report
 from pipelines.shards import ShardWriter
 from pipelines.stats import Source, Statistics, total
 from pipelines.storage import Location, locate
+from pipelines.summary import summary_lines
 
 LONG = "a very long folder/" * 30
 SPLITS = {"train": ["0A", "1A", "0A1"], "val": ["A"], "test": []}
