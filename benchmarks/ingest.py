@@ -18,8 +18,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tqdm import tqdm
-
 from benchmarks.contenders import (
     BENCH_PYTHON,
     CONTENDERS,
@@ -117,15 +115,18 @@ def _rounds(
     """Runs every contender once a round, in an order that turns round each time; one that fails is not run again."""
     runs: dict[str, list[Measured]] = {contender.name: [] for contender in chosen}
     failures: dict[str, str] = {}
-    with tqdm(total=rounds * len(chosen), desc="runs", disable=None) as progress:
-        for number in range(rounds):
-            for contender in chosen[:: -1 if number % 2 else 1]:
-                if contender.name not in failures:
-                    try:
-                        runs[contender.name].append(run_once(contender, *inputs[contender.slow], work / "output"))
-                    except NotRunError as error:
-                        failures[contender.name] = str(error)
-                progress.update()
+    for number in range(rounds):
+        for contender in chosen[:: -1 if number % 2 else 1]:
+            if contender.name in failures:
+                continue
+            try:
+                found = run_once(contender, *inputs[contender.slow], work / "output")
+            except NotRunError as error:
+                failures[contender.name] = str(error)
+            else:
+                runs[contender.name].append(found)
+            said = failures.get(contender.name) or f"{found.images / found.seconds:,.0f} images/s in {found.seconds:.1f} s"
+            print(f"round {number + 1} of {rounds}: {contender.name}: {said}", file=sys.stderr, flush=True)
     return runs, failures
 
 

@@ -243,21 +243,14 @@ def read_facts(location: Location) -> Iterator[Fact]:
 
 def read_parts(folder: Location, parts: Sequence[Part], columns: Sequence[str]) -> pa.Table:
     """Some columns of the facts of many files below `folder`, one file after the other. Raises DataError for a damaged one."""
-    tables = [pa.schema([FACTS.field(name) for name in columns]).empty_table()]
-    for part in parts:
-        place = folder.join(part.path)
-        try:
-            tables.append(pq.read_table(place.path, filesystem=place.fs, columns=list(columns)))
-        except (OSError, pa.ArrowException) as error:
-            what = str(error).partition("\n")[0]
-            raise DataError(f"{place.shown}: cannot be read: {what}; ingest into a new --output") from None
-    return pa.concat_tables(tables)
+    empty = pa.schema([FACTS.field(name) for name in columns]).empty_table()
+    return pa.concat_tables([empty, *(_facts_table(folder.join(part.path), columns) for part in parts)])
 
 
 def copies_in(location: Location, group: int, *, kept: bool) -> pa.Table:
     """What repeats are found by, of one facts file: its written rows and, of an older version, its conflicts too."""
     names = ["sha256", "split", "path", "label", "id", "reason"]
-    table = pq.read_table(location.path, filesystem=location.fs, columns=names)
+    table = _facts_table(location, names)
     written = pc.is_null(table["reason"])
     takes = pc.or_(written, pc.equal(table["reason"], Reason.CONFLICTING_LABEL.value).fill_null(False)) if kept else written
     columns = {name: table[name] for name in names[:-1]} | {
@@ -402,6 +395,14 @@ def _finished(staging: Location, descriptor: str) -> GroupResult | None:
     result = GroupResult.model_validate_json(place.read_bytes())
     parts = (result.facts, result.statistics, *result.shards)
     return None if any(damage(staging, part) for part in parts) else result
+
+
+def _facts_table(location: Location, columns: Sequence[str]) -> pa.Table:
+    try:
+        return pq.read_table(location.path, filesystem=location.fs, columns=list(columns))
+    except (OSError, pa.ArrowException) as error:
+        what = str(error).partition("\n")[0]
+        raise DataError(f"{location.shown}: cannot be read: {what}; ingest into a new --output") from None
 
 
 def _columns(facts: Sequence[Fact]) -> Sequence[Sequence[object]]:

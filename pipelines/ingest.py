@@ -20,7 +20,19 @@ from pyarrow import fs as pafs
 from pipelines import VERSION, publish
 from pipelines.config import IngestOptions, IngestSettings
 from pipelines.errors import DataError
-from pipelines.groups import LISTING_FILE, PASSING, Group, GroupResult, Job, Rewrite, process_group, read_parts, rewrite_group
+from pipelines.groups import (
+    COPIES,
+    LISTING_FILE,
+    PASSING,
+    Group,
+    GroupResult,
+    Job,
+    Rewrite,
+    copies_in,
+    process_group,
+    read_parts,
+    rewrite_group,
+)
 from pipelines.images import FastImage
 from pipelines.lock import LEASE, Lock, locked
 from pipelines.manifest import Dataset, Manifest, open_dataset, versions
@@ -60,6 +72,13 @@ class Facts(NamedTuple):
     new: Sequence[tuple[int, str]]
     kept: Sequence[str]
     rows: int
+
+
+def copies_of(facts: Facts) -> pa.Table:
+    """All rows that repeats are looked for in (schema COPIES): some 300 bytes each."""
+    new = (copies_in(locate(uri), group, kept=False) for group, uri in facts.new)
+    kept = (copies_in(locate(uri), -1, kept=True) for uri in facts.kept)
+    return pa.concat_tables([COPIES.empty_table(), *new, *kept])
 
 
 class Ingested(NamedTuple):

@@ -22,6 +22,7 @@ from pipelines.storage import Location, redacted
 LEASE = "_lock.json"
 BEAT = 15.0  # seconds from one sign of life to the next
 STALE = 90.0  # without one for so long, a lease is free: far above BEAT, as the clocks of two hosts may differ
+TORN = 0.2  # seconds until a lease that cannot be read is read once more
 SETTLE = 1.0  # when two take a free lease at one time, both see after so long whose write came last
 NO_FLOCK = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EINVAL, errno.EISDIR)
 
@@ -161,12 +162,15 @@ class _LeaseLock(Lock):
                 f" wait for it to end, or, if it was killed, run again in {STALE - lease.age:.0f} s"
             )
 
-    def _read(self) -> Lease | None:
+    def _read(self, again: int = 3) -> Lease | None:
         try:
             return Lease.model_validate_json(self._at.read_bytes())
         except FileNotFoundError:
             return None
         except ValidationError:
+            if again:  # on some filesystems a file is seen while it is being written
+                time.sleep(TORN)
+                return self._read(again - 1)
             raise DataError(f"{self._at.shown}: not a lease; remove this file if nothing writes here") from None
 
     def _write(self) -> None:

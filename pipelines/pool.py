@@ -11,11 +11,10 @@ from typing import TypeVar
 import pyarrow as pa
 
 from pipelines.errors import DataError, SettingsError
-from pipelines.groups import COPIES, GroupResult, copies_in
-from pipelines.ingest import Facts
+from pipelines.groups import GroupResult
+from pipelines.ingest import Facts, copies_of
 from pipelines.progress import Progress, say
 from pipelines.repeats import Copy, repeated_in, shared_labels
-from pipelines.storage import locate
 
 T = TypeVar("T")
 ATTEMPTS = 4  # as Spark has for a task
@@ -48,11 +47,11 @@ class PoolRunner:
 
     def repeated(self, facts: Facts) -> list[list[Copy]]:
         """The rows that share their bytes with another one, by content."""
-        return repeated_in(_copies(facts))
+        return repeated_in(copies_of(facts))
 
     def shared_labels(self, facts: Facts) -> list[dict]:
         """Labels that stand in more than one split, by pair of splits."""
-        return shared_labels(_copies(facts))
+        return shared_labels(copies_of(facts))
 
     def _results(
         self, work: Callable[[T], GroupResult], tasks: Sequence[T], indices: Sequence[int]
@@ -79,9 +78,3 @@ def _end_with_parent() -> None:
             os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def _copies(facts: Facts) -> pa.Table:
-    new = (copies_in(locate(uri), group, kept=False) for group, uri in facts.new)
-    kept = (copies_in(locate(uri), -1, kept=True) for uri in facts.kept)
-    return pa.concat_tables([COPIES.empty_table(), *new, *kept])

@@ -11,7 +11,7 @@ from pyspark import __version__ as spark_version
 from pyspark.sql import SparkSession
 
 from pipelines.groups import COPIES, GroupResult, copies_in
-from pipelines.ingest import Facts
+from pipelines.ingest import Facts, copies_of
 from pipelines.progress import Progress, polled, say
 from pipelines.repeats import EXAMPLES, Copy, repeated_in, shared_labels
 from pipelines.spark.session import WorkerDiedError, told_tasks
@@ -71,8 +71,11 @@ class SparkRunner:
     def _over(self, facts: Facts, key: str, find: Callable[[pa.Table], list[R]]) -> list[R]:
         """What `find` finds in the rows of COPIES, those with the same `key` together.
 
-        An RDD of Arrow tables, not a data frame: rows are small, and the first data frame of a session costs seconds of start.
+        What one task would take is found here: a shuffle costs seconds of start. An RDD of Arrow tables, not a data frame:
+        rows are small, and the first data frame of a session costs seconds too.
         """
+        if facts.rows <= ROWS_PER_TASK:
+            return find(copies_of(facts))
         context = self._spark.sparkContext
         files = [(group, uri, False) for group, uri in facts.new] + [(-1, uri, True) for uri in facts.kept]
         parts = max(context.defaultParallelism, -(-facts.rows // ROWS_PER_TASK))

@@ -179,13 +179,14 @@ def test_an_owner_that_lost_its_lease_leaves_it_to_the_taker(output):
 
 
 def test_of_two_that_take_a_free_lease_the_last_has_it(output, monkeypatch):
-    monkeypatch.setattr(lock, "SETTLE", 0.3)
-    ended = []
+    monkeypatch.setattr(lock, "SETTLE", 1.0)
+    ended, together = [], threading.Barrier(4)
 
     def take() -> None:
+        together.wait()
         try:
             with locked(output):
-                time.sleep(0.5)
+                time.sleep(1.5)
                 ended.append("held")
         except DataError as error:
             ended.append(str(error))
@@ -197,6 +198,12 @@ def test_of_two_that_take_a_free_lease_the_last_has_it(output, monkeypatch):
         thread.join()
     assert ended.count("held") == 1
     assert sum("another ingest is writing here" in told for told in ended) == 3
+
+
+def test_a_lease_that_is_being_written_is_read_again(output):
+    output.join(LEASE).write_bytes(b"")
+    threading.Timer(0.3, lease, (output,)).start()
+    assert "another ingest" in refused(output)
 
 
 def test_what_is_no_lease_is_told(output):
