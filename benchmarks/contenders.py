@@ -72,7 +72,7 @@ CONTENDERS = (
 def run_once(contender: Contender, images: Path, count: int, output: Path) -> Measured:
     """One run on the `count` files of the folder `images`; `output` is removed after it. Raises NotRunError."""
     command = [*contender.command, "--input", str(images), "--output", str(output)]
-    for image in images.iterdir():
+    for image in filter(Path.is_file, images.iterdir()):
         image.read_bytes()  # each finds the files in memory, whoever ran before it
     try:
         ran = measure.run(command, ROOT, ENVIRONMENT)

@@ -179,14 +179,15 @@ def test_an_owner_that_lost_its_lease_leaves_it_to_the_taker(output):
 
 
 def test_of_two_that_take_a_free_lease_the_last_has_it(output, monkeypatch):
-    monkeypatch.setattr(lock, "SETTLE", 1.0)
+    monkeypatch.setattr(lock, "SETTLE", 0.5)
+    monkeypatch.setattr(lock, "STALE", 60)
     ended, together = [], threading.Barrier(4)
 
     def take() -> None:
         together.wait()
         try:
             with locked(output):
-                time.sleep(1.5)
+                time.sleep(1.0)
                 ended.append("held")
         except DataError as error:
             ended.append(str(error))
