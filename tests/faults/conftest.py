@@ -281,7 +281,7 @@ def ingest(begin, images) -> Callable[..., Job]:
             ]
         program = [HERE / "at_call.py", at.replace("RUNNER", RUNNERS[runner])] if at else [REPOSITORY / "jobs" / "ingest.py"]
         sets = () if "--append" in args else (part for value in SETTINGS for part in ("--set", value))
-        where = ["--input", source, "--output", output, "--runner", runner, "--workers", 2]
+        where = ["--input", source, "--output", output, "--runner", runner, *(["--workers", 2] if runner == "local" else [])]
         return begin(*how, *program, *where, *sets, *args, **more)
 
     return ingest
