@@ -1,143 +1,121 @@
-"""Shards -> batches: whole row groups as single NumPy views, in the order that `order` plans."""
+"""Shards -> batches as a tf.data pipeline, in the order that `order` plans."""
 
-import hashlib
-from collections import OrderedDict
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
-import pyarrow.parquet as pq
 import tensorflow as tf
 
 from model import order
+from model.buffers import keep_arrows_memory
+from model.cache import ShardCache
+from model.cluster import Cluster
 from model.config import LoaderSettings
-from pipelines.charset import Charset
-from pipelines.errors import DataError
-from pipelines.manifest import Dataset, Shard
-from pipelines.shards import pixels
+from model.mixture import Mixture
+from model.reader import Rows, ShardReader
+from model.windows import Batch, Sources, Windows
+from pipelines.errors import GlyphmillError, SettingsError
+from pipelines.manifest import Dataset
 
-OPEN_FILES = 64
+__all__ = ["Loader", "Rows", "ShardReader", "open_loader"]
 
-
-class Rows(NamedTuple):
-    """Some rows of a split: ids (N,) int64, paths and labels of length N, images (N, H, W, C) uint8."""
-
-    ids: np.ndarray
-    paths: list[str]
-    labels: list[str]
-    images: np.ndarray
+ALONE = Cluster()
+WINDOW_BYTES = 1 << 29  # of pixels: large images make windows of fewer rows
+Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
-class ShardReader:
-    """Reads row groups of the shards of one split, and checks each file against the manifest when it first opens it."""
+def open_loader(
+    data: Mixture | Dataset,
+    split: str,
+    batch_size: int,
+    settings: LoaderSettings,
+    *,
+    seed: int | None,
+    cluster: Cluster = ALONE,
+) -> "Loader":
+    """The loader that `settings` ask for. Raises SettingsError for what it cannot promise."""
+    if settings.reader == "petastorm":
+        from model.petastorm_reader import PetastormLoader
 
-    def __init__(self, dataset: Dataset, split: str) -> None:
-        self.dataset = dataset
-        self._places = [(shard, i) for shard in dataset.manifest.shards_of(split) for i in range(len(shard.row_groups))]
-        self.sizes = [rows for shard in dataset.manifest.shards_of(split) for rows in shard.row_groups]
-        self._open: OrderedDict[str, pq.ParquetFile] = OrderedDict()
-        self._checked: set[str] = set()
-
-    @property
-    def rows(self) -> int:
-        return sum(self.sizes)
-
-    def read(self, group: int) -> Rows:
-        """Row group `group` of the split. Raises DataError for a missing or damaged file."""
-        shard, index = self._places[group]
-        table = self._file(shard).read_row_group(index, columns=["id", "path", "label", "image"], use_threads=False)
-        images = pixels(table["image"], self.dataset.manifest.image_shape)
-        return Rows(table["id"].to_numpy(), table["path"].to_pylist(), table["label"].to_pylist(), images)
-
-    def __iter__(self) -> Iterator[Rows]:
-        return map(self.read, range(len(self.sizes)))
-
-    def _file(self, shard: Shard) -> pq.ParquetFile:
-        if shard.path not in self._open:
-            location = self.dataset.location.join(shard.path)
-            try:
-                file = location.fs.open_input_file(location.path)
-                if shard.path not in self._checked:
-                    self._check(shard, file)
-            except OSError as error:
-                raise DataError(f"{location.shown}: a shard of the manifest cannot be read: {error}; ingest again") from None
-            self._open[shard.path] = pq.ParquetFile(file)
-            if len(self._open) > OPEN_FILES:
-                self._open.popitem(last=False)[1].close()
-        self._open.move_to_end(shard.path)
-        return self._open[shard.path]
-
-    def _check(self, shard: Shard, file: object) -> None:
-        digest = hashlib.sha256()
-        while chunk := file.read(1 << 22):  # type: ignore[attr-defined]
-            digest.update(chunk)
-        if digest.hexdigest() != shard.sha256:
-            uri = self.dataset.location.join(shard.path).shown
-            raise DataError(f"{uri}: damaged: its checksum is not the one in the manifest; ingest again")
-        file.seek(0)  # type: ignore[attr-defined]
-        self._checked.add(shard.path)
-
-
-class _Held(NamedTuple):
-    images: np.ndarray
-    labels: np.ndarray
-    lengths: np.ndarray
+        return PetastormLoader(data, split, batch_size, settings, seed=seed, cluster=cluster)
+    return Loader(data, split, batch_size, settings, seed=seed, cluster=cluster)
 
 
 class Loader:
     """Batches of one split as a tf.data pipeline.
 
     Each element is (image (B, H, W, C) uint8, label (B, L) int32 padded with Charset.PAD, length (B,) int32,
-    weight (B,) float32); the last batch of an epoch is padded with rows of weight 0. Batch `n` of an epoch is the
-    same whoever asks and whatever was read before.
+    weight (B,) float32); the last batches of an epoch are padded with rows of weight 0. Over all workers each row stands
+    once in an epoch (as often as its weight says, in a mixture), and batch `n` is the same whatever was read before.
     """
 
-    def __init__(self, dataset: Dataset, split: str, batch_size: int, settings: LoaderSettings, *, seed: int | None) -> None:
-        """`seed` None keeps the rows in the order of the shards."""
-        self._reader = ShardReader(dataset, split)
-        self._charset: Charset = dataset.manifest.charset
-        self._longest = max(map(int, dataset.manifest.statistics["all"]["lengths"]))
-        self._shape = dataset.manifest.image_shape
-        self._key = (dataset.manifest.fingerprint, split, seed)
-        self._settings, self._shuffle = settings, seed is not None
-        self._error: DataError | None = None
+    def __init__(
+        self,
+        data: Mixture | Dataset,
+        split: str,
+        batch_size: int,
+        settings: LoaderSettings,
+        *,
+        seed: int | None,
+        cluster: Cluster = ALONE,
+    ) -> None:
+        """`batch_size` is that of all workers together; `seed` None keeps the rows in the order of the shards.
+
+        The val and test splits are those of a mixture's first dataset. Raises SettingsError where a batch does not split
+        evenly over the workers.
+        """
+        if batch_size % cluster.workers:
+            raise SettingsError(
+                f"train.batch_size={batch_size} does not split over {cluster.workers} workers; take a multiple of that"
+            )
+        mixture = Mixture.of(data)
+        taken = mixture if split == "train" else Mixture.of(mixture.first)
+        keep_arrows_memory()
+        cache = ShardCache(settings.cache, settings.cache_gib)
+        readers = [ShardReader(dataset, split, cache) for dataset in taken.datasets]
+        self._shape, self._longest, self.rows = mixture.image_shape, mixture.longest, sum(taken.rows(split))
+        self._window = min(settings.window, max(1, WINDOW_BYTES // math.prod(self._shape)))
+        most = min(self.rows, self._window + max(size for reader in readers for size in reader.sizes) - 1)
+        self._sources = Sources(readers, mixture.charset, mixture.longest, most)
+        self._parts = [
+            order.Source(tuple(reader.sizes), (reader.dataset.manifest.fingerprint, split, seed), rows, first)
+            for reader, rows, first in zip(readers, taken.rows(split), self._sources.firsts, strict=False)
+        ]
+        self._key = (taken.fingerprint, split, seed)
+        self._settings, self._cluster, self._shuffle = settings, cluster, seed is not None
+        self._error: GlyphmillError | None = None
         self.batch_size = batch_size
-        self.rows = self._reader.rows
-        self.steps = order.steps(self.rows, batch_size)
-        self._plan = lru_cache(maxsize=2)(self._make_plan)
-        self._windows: OrderedDict[tuple[int, int], Future[dict[int, _Held]]] = OrderedDict()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="row-groups")
+        self.steps = order.steps(self.rows, self._local, cluster.workers)
+        self._plan = lru_cache(maxsize=3)(self._make_plan)
+        self._pool = ThreadPoolExecutor(settings.threads, thread_name_prefix="row-groups")
+        self._any = self._windows(None)
 
     def dataset(self, epochs: int = 1, start: int = 0, parts: int = 1) -> tf.data.Dataset:
-        """Batches of `epochs` epochs without a pause between them, from global batch `start` on.
+        """This worker's batches of `epochs` epochs without a pause between them, from batch `start` on (of all epochs).
 
-        `parts` splits every batch into that many equal, consecutive elements (one for each replica).
+        `parts` splits every batch into that many equal, consecutive elements (one for each replica of this worker).
         """
-        size = self.batch_size // parts
-        shapes = ((size, *self._shape), (size, self._longest), (size,), (size,))
-        types = (tf.uint8, tf.int32, tf.int32, tf.float32)
-
-        def read(index: np.int64) -> tuple[np.ndarray, ...]:
-            try:
-                return self.batch(int(index) // parts, int(index) % parts, parts)
-            except DataError as error:
-                self._error = error
-                raise
+        if self._local % parts:
+            raise SettingsError(f"a batch of {self._local} rows does not split over {parts} devices; take a multiple of that")
+        size, longest = self._local // parts, self._longest
+        read = self._reader(epochs, start * parts, parts)
 
         def batch(index: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            tensors = tf.numpy_function(read, [index], types, stateful=False)
-            return tuple(tf.ensure_shape(tensor, shape) for tensor, shape in zip(tensors, shapes, strict=True))
+            images, facts = tf.numpy_function(read, [index], (tf.uint8, tf.int32), stateful=False)
+            images.set_shape((size, *self._shape))
+            facts.set_shape((size, longest + 2))
+            return images, facts[:, :longest], facts[:, longest], tf.cast(facts[:, longest + 1], tf.float32)
 
         indices = tf.data.Dataset.range(start * parts, epochs * self.steps * parts)
         # one call at a time: two Python threads here are slower than one (the interpreter lock)
-        return indices.map(batch, num_parallel_calls=1, deterministic=True).prefetch(self._settings.prefetch * parts)
+        return indices.map(batch).prefetch(self._settings.prefetch * parts).with_options(_options())
 
     @contextmanager
     def told_errors(self) -> Iterator[None]:
-        """Raises a reader's DataError as itself where TensorFlow wraps it into an error of its own."""
+        """Raises a reader's error as itself where TensorFlow wraps it into an error of its own."""
         try:
             yield
         except tf.errors.OpError:
@@ -145,45 +123,83 @@ class Loader:
                 raise self._error from None
             raise
 
-    def batch(self, index: int, part: int = 0, parts: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Part `part` of batch `index`, counted through all epochs."""
-        epoch, step = divmod(index, self.steps)
-        size = self.batch_size // parts
-        first = step * self.batch_size + part * size
-        images = np.zeros((size, *self._shape), np.uint8)
-        labels = np.full((size, self._longest), Charset.PAD, np.int32)
-        lengths, weights = np.zeros(size, np.int32), np.zeros(size, np.float32)
-        at = 0
-        for rows in self._plan(epoch).slice(first, first + size):
-            held = self._window(epoch, rows.window)
-            target = np.arange(at, at + len(rows.rows))
+    def batch(self, index: int, part: int = 0, parts: int = 1) -> Arrays:
+        """Part `part` of this worker's part of batch `index`, counted through all epochs, as an element of `dataset`."""
+        images, facts = self._batch(self._any, index, part, parts)
+        return images, facts[:, :-2], facts[:, -2], facts[:, -1].astype(np.float32)
+
+    def ids(self, step: int) -> np.ndarray:
+        """The row ids of this worker's part of batch `step`, counted through all epochs, in their order: (n,) int64.
+
+        Rows that pad the batch have none. Reads the column of ids alone.
+        """
+        epoch, index = divmod(step, self.steps)
+        found = [np.empty(0, np.int64)]
+        for rows in self._plan(epoch).slice(index * self._local, (index + 1) * self._local):
+            ids = np.empty(len(rows.rows), np.int64)
             for group in np.unique(rows.groups):
                 mine = rows.groups == group
-                source = rows.rows[mine]
-                images[target[mine]] = held[group].images[source]
-                labels[target[mine]] = held[group].labels[source]
-                lengths[target[mine]] = held[group].lengths[source]
-            weights[target] = 1
-            at += len(target)
-        return images, labels, lengths, weights
+                ids[mine] = self._sources.ids(int(group), rows.rows[mine])
+            found.append(ids)
+        return np.concatenate(found)
+
+    @property
+    def _local(self) -> int:
+        """Rows of a batch on this worker."""
+        return self.batch_size // self._cluster.workers
 
     def _make_plan(self, epoch: int) -> order.EpochPlan:
-        return order.epoch_plan(self._reader.sizes, (*self._key, epoch), window=self._settings.window, shuffle=self._shuffle)
+        line = order.epoch_line(self._parts, epoch, self._key, shuffle=self._shuffle)
+        return order.epoch_plan(
+            line,
+            (*self._key, epoch),
+            window=self._window,
+            shuffle=self._shuffle,
+            worker=self._cluster.index,
+            workers=self._cluster.workers,
+        )
 
-    def _window(self, epoch: int, window: int) -> dict[int, _Held]:
-        """The row groups of a window; the next window is read meanwhile, older ones are let go."""
-        following = (epoch, window + 1) if window + 1 < len(self._plan(epoch).windows) else (epoch + 1, 0)
-        for key in ((epoch, window), following):
-            if key not in self._windows:
-                self._windows[key] = self._thread.submit(self._read_window, *key)
-        for key in [key for key in self._windows if key not in ((epoch, window), following)]:
-            self._windows.pop(key).cancel()
-        return self._windows[epoch, window].result()
+    def _windows(self, epochs: int | None) -> Windows:
+        return Windows(self._sources, self._plan, epochs, self._pool)
 
-    def _read_window(self, epoch: int, window: int) -> dict[int, _Held]:
-        return {piece.group: self._hold(piece.group) for piece in self._plan(epoch).windows[window]}
+    def _reader(self, epochs: int, start: int, parts: int) -> Callable[[np.int64], Batch]:
+        """What the pipeline calls with 0, 1, 2, ...: each array is handed out once, because TensorFlow may write into it."""
+        windows, following, end = self._windows(epochs), start, epochs * self.steps * parts
 
-    def _hold(self, group: int) -> _Held:
-        rows = self._reader.read(group)
-        lengths = np.fromiter(map(len, rows.labels), np.int32, len(rows.labels))
-        return _Held(rows.images, self._charset.encode(rows.labels, self._longest), lengths)
+        def read(index: np.int64) -> Batch:
+            nonlocal windows, following
+            if index != following:  # the pipeline was started again
+                windows = self._windows(epochs)
+            following = int(index) + 1
+            try:
+                batch = self._batch(windows, int(index) // parts, int(index) % parts, parts)
+            except GlyphmillError as error:
+                self._error = error
+                raise
+            if following == end:
+                windows = self._windows(epochs)  # lets go of the last one
+            return batch
+
+        return read
+
+    def _batch(self, windows: Windows, index: int, part: int, parts: int) -> Batch:
+        epoch, step = divmod(index, self.steps)
+        size = self._local // parts
+        first = step * self._local + part * size
+        cuts = [windows.get(epoch, window).cut(rows) for window, rows in self._plan(epoch).cuts(first, first + size)]
+        if len(cuts) == 1 and len(cuts[0].images) == size:
+            return cuts[0]
+        batch, count = Batch.empty(size, self._shape, self._longest), sum(len(cut.images) for cut in cuts)
+        batch.clear(count)
+        if cuts:
+            np.concatenate([cut.images for cut in cuts], out=batch.images[:count])
+            np.concatenate([cut.facts for cut in cuts], out=batch.facts[:count])
+        return batch
+
+
+def _options() -> tf.data.Options:
+    """One thread and nothing to tune: a third less time for each batch, all of it spent on handing work over."""
+    options = tf.data.Options()
+    options.threading.private_threadpool_size = 1
+    options.autotune.enabled = False
+    return options

@@ -1,14 +1,17 @@
 """Which row comes when: pure functions of (fingerprint, seed, epoch), far from any reader.
 
-An epoch's row groups are permuted and laid end to end; each worker takes an equal stretch of that line. Within its
-stretch, consecutive row groups form windows of about `window` rows, and the rows of a window are permuted.
+For every pass over a dataset its row groups are permuted and laid end to end; pass after pass they are the dataset's endless
+line. An epoch takes the next stretch of that line, and where there are several datasets their stretches are mixed, piece by
+piece. Each worker takes an equal stretch of the epoch. Within it, consecutive pieces form windows of about `window` rows,
+and the rows of a window are permuted.
 """
 
 import hashlib
 import math
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -23,16 +26,28 @@ class Piece(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Rows of one window, in their order: row group and row in it, both (n,) int64."""
+    """Some rows of one window, in their order: row group and row in it, both (n,) int64."""
 
     window: int
     groups: np.ndarray
     rows: np.ndarray
 
 
+class Source(NamedTuple):
+    """A dataset's part in an epoch: the sizes of its row groups, which are numbered from `first` on; `rows` it gives.
+
+    `key` decides its permutations, together with the number of the pass.
+    """
+
+    sizes: tuple[int, ...]
+    key: tuple[object, ...]
+    rows: int
+    first: int = 0
+
+
 @dataclass(frozen=True)
 class EpochPlan:
-    """The order of one worker's rows in one epoch."""
+    """The order of one worker's rows in one epoch. Window `w` holds the rows at positions bounds[w] to bounds[w + 1]."""
 
     windows: tuple[tuple[Piece, ...], ...]
     bounds: tuple[int, ...]
@@ -43,15 +58,31 @@ class EpochPlan:
     def rows(self) -> int:
         return self.bounds[-1]
 
+    def cuts(self, start: int, stop: int) -> Iterator[tuple[int, slice]]:
+        """Positions start to stop of the epoch as slices of windows; positions past the end are left out."""
+        stop = min(stop, self.rows)
+        while start < stop:
+            window = bisect_right(self.bounds, start) - 1
+            first, last = self.bounds[window], min(self.bounds[window + 1], stop)
+            yield window, slice(start - first, last - first)
+            start = last
+
+    def places(self, window: int) -> Iterator[tuple[Piece, np.ndarray]]:
+        """The pieces of a window, each with the places of its rows in the window's order, (n,) int64."""
+        place = np.argsort(self._order(window), kind="stable")
+        at = 0
+        for piece in self.windows[window]:
+            count = piece.stop - piece.start
+            yield piece, place[at : at + count]
+            at += count
+
     def slice(self, start: int, stop: int) -> list[Rows]:
         """The rows at positions start to stop of the epoch, window by window; positions past the end are left out."""
-        stop = min(stop, self.rows)
         found = []
-        for window, (first, last) in enumerate(pairwise(self.bounds)):
-            if first < stop and start < last:
-                picked = self._order(window)[max(start, first) - first : min(stop, last) - first]
-                groups, rows = self._index(window)
-                found.append(Rows(window, groups[picked], rows[picked]))
+        for window, cut in self.cuts(start, stop):
+            picked = self._order(window)[cut]
+            groups, rows = self._index(window)
+            found.append(Rows(window, groups[picked], rows[picked]))
         return found
 
     def _order(self, window: int) -> np.ndarray:
@@ -73,30 +104,60 @@ def permutation(size: int, *key: object) -> np.ndarray:
     return np.argsort(np.random.PCG64(seed).random_raw(size), kind="stable")
 
 
+def epoch_line(sources: Sequence[Source], epoch: int, key: tuple[object, ...], *, shuffle: bool = True) -> list[Piece]:
+    """The rows of all workers in one epoch, as pieces of row groups in their order.
+
+    Every source gives its next `rows`: as many as it has are every row once per epoch, half of them every row once in two
+    epochs. Pieces of several sources are mixed by `key`.
+    """
+    stretches = [_stretch(source, epoch * source.rows, (epoch + 1) * source.rows, shuffle) for source in sources]
+    pieces = [piece for stretch in stretches for piece in stretch]
+    if len(sources) == 1 or not shuffle:
+        return pieces
+    return [pieces[i] for i in permutation(len(pieces), *key, epoch, "pieces")]
+
+
+def _stretch(source: Source, start: int, stop: int, shuffle: bool) -> list[Piece]:
+    """Positions start to stop of the endless line of a source."""
+    total = sum(source.sizes)
+    pieces = []
+    for number in range(start // total, -(-stop // total)):
+        count = len(source.sizes)
+        order = permutation(count, *source.key, number, "row groups") if shuffle else np.arange(count)
+        line = [Piece(int(group), 0, source.sizes[group]) for group in order]
+        cut = _cut(line, start - number * total, stop - number * total)
+        pieces += [piece._replace(group=source.first + piece.group) for piece in cut]
+    return pieces
+
+
+def _cut(line: Sequence[Piece], start: int, stop: int) -> list[Piece]:
+    """What lies between the positions start and stop of pieces laid end to end."""
+    found, position = [], 0
+    for group, first, last in line:
+        begin, end = max(start - position, 0), min(stop - position, last - first)
+        position += last - first
+        if begin < end:
+            found.append(Piece(group, first + begin, first + end))
+    return found
+
+
 def epoch_plan(
-    sizes: Sequence[int], key: tuple[object, ...], *, window: int, shuffle: bool = True, worker: int = 0, workers: int = 1
+    line: Sequence[Piece], key: tuple[object, ...], *, window: int, shuffle: bool = True, worker: int = 0, workers: int = 1
 ) -> EpochPlan:
-    """The plan of `worker` for row groups of the given sizes. Over all workers each row stands exactly once."""
-    order = permutation(len(sizes), *key, "row groups") if shuffle else np.arange(len(sizes))
-    total = sum(sizes)
-    begin, end = total * worker // workers, total * (worker + 1) // workers
+    """The plan of `worker` for the line of an epoch. Over all workers each of its rows stands exactly once."""
+    total = sum(piece.stop - piece.start for piece in line)
     windows: list[list[Piece]] = []
-    held, position = 0, 0
-    for group in map(int, order):
-        start, stop = max(begin - position, 0), min(end - position, sizes[group])
-        position += sizes[group]
-        if start >= stop:
-            continue
-        if not windows or held >= window:
+    held = window
+    for piece in _cut(line, total * worker // workers, total * (worker + 1) // workers):
+        if held >= window:
             windows.append([])
             held = 0
-        windows[-1].append(Piece(group, start, stop))
-        held += stop - start
-    counts = [sum(piece.stop - piece.start for piece in pieces) for pieces in windows]
-    bounds = (0, *map(int, np.cumsum(counts)))
-    return EpochPlan(tuple(map(tuple, windows)), bounds, key, shuffle)
+        windows[-1].append(piece)
+        held += piece.stop - piece.start
+    counts = (sum(piece.stop - piece.start for piece in pieces) for pieces in windows)
+    return EpochPlan(tuple(map(tuple, windows)), tuple(accumulate(counts, initial=0)), key, shuffle)
 
 
 def steps(rows: int, batch_size: int, workers: int = 1) -> int:
-    """Batches an epoch has on every worker; the last one may be short, or empty on some workers."""
+    """Batches an epoch has on every worker, each of `batch_size` rows there; the last may be short, or empty on some."""
     return math.ceil(math.ceil(rows / workers) / batch_size)

@@ -16,8 +16,9 @@ class Charset:
         if not alphabet or len(set(alphabet)) != len(alphabet):
             raise DataError(f"alphabet {alphabet!r}: each character once, at least one")
         self.alphabet = alphabet
-        self._codes = np.array([ord(c) for c in alphabet], np.uint32)
-        self._order = np.argsort(self._codes)
+        points = [ord(character) for character in alphabet]
+        self._indices = np.full(max(points) + 2, self.PAD, np.int32)  # by code point; the last stands for all above
+        self._indices[points] = np.arange(len(points))
         self._characters = np.array(list(alphabet))
 
     @classmethod
@@ -48,18 +49,23 @@ class Charset:
         Raises DataError for a character that is not in the alphabet or a label longer than `length`.
         """
         longest = max(map(len, labels), default=0)
-        if length is not None and longest > length:
-            label = next(label for label in labels if len(label) == longest)
-            raise DataError(f"label {label!r} has {longest} characters, more than the {length} that fit")
         if not longest:
             return np.full((len(labels), length or 0), self.PAD, np.int32)
-        codes = np.array(labels, f"<U{longest}").view(np.uint32).reshape(len(labels), longest)
-        found = self._order[np.searchsorted(self._codes, codes, sorter=self._order).clip(0, len(self) - 1)]
-        filled = np.arange(longest) < np.fromiter(map(len, labels), np.int64, len(labels))[:, None]
-        foreign = filled & (self._codes[found] != codes)
+        points = np.array(labels, f"<U{longest}").view(np.uint32).reshape(len(labels), longest)
+        return self.encode_points(points, np.fromiter(map(len, labels), np.int64, len(labels)), length)
+
+    def encode_points(self, points: np.ndarray, lengths: np.ndarray, length: int | None = None) -> np.ndarray:
+        """The same of labels given as (N, M) uint32 code points, of which the first `lengths` (N,) of each row count."""
+        longest = points.shape[1]
+        filled = np.arange(longest) < lengths[:, None]
+        if length is not None and longest > length:
+            label = "".join(map(chr, points[lengths.argmax()][: lengths.max()]))
+            raise DataError(f"label {label!r} has {longest} characters, more than the {length} that fit")
+        found = self._indices[np.minimum(points, len(self._indices) - 1)]
+        foreign = filled & (found == self.PAD)
         if foreign.any():
-            raise DataError(f"character {chr(codes[foreign][0])!r} is not in the alphabet {self.alphabet!r}")
-        indices = np.full((len(labels), length or longest), self.PAD, np.int32)
+            raise DataError(f"character {chr(points[foreign][0])!r} is not in the alphabet {self.alphabet!r}")
+        indices = np.full((len(points), longest if length is None else length), self.PAD, np.int32)
         indices[:, :longest] = np.where(filled, found, self.PAD)
         return indices
 

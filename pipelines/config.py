@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+import pyarrow as pa
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
@@ -9,7 +11,7 @@ from pipelines.images import ImageChecks
 from pipelines.labels import LabelRule
 from pipelines.preprocess import PreprocessSpec
 from pipelines.settings import Settings
-from pipelines.shards import ShardSettings
+from pipelines.shards import ShardSettings, pixels
 from pipelines.split import SplitRule
 
 ROW_GROUP_BYTES = 1 << 30
@@ -23,6 +25,18 @@ class IngestSettings(Settings):
     image: PreprocessSpec = PreprocessSpec()
     split: SplitRule = SplitRule()
     shards: ShardSettings = ShardSettings()
+
+    def pixels(self, column: pa.ChunkedArray, shape: tuple[int, int, int]) -> np.ndarray:
+        """The `image` column of a shard's row group as (N, H, W, C) uint8 of a (H, W, C) `shape`.
+
+        One view where they are stored so. Raises Reject where the bytes of an image can no longer be decoded.
+        """
+        if self.shards.storage == "tensor":
+            return pixels(column, shape)
+        images = np.empty((len(column), *shape), np.uint8)
+        for image, data in zip(images, column, strict=True):
+            image[:] = self.image.apply_bytes(data.as_py(), self.checks)
+        return images
 
     @model_validator(mode="after")
     def _check_row_group(self) -> Self:

@@ -6,6 +6,7 @@ count. A run that was killed is continued from the groups that have one.
 
 import errno
 import hashlib
+import itertools
 import json
 import os
 import uuid
@@ -24,7 +25,7 @@ from pyarrow import fs as pafs
 from pydantic import Field
 from typing_extensions import Self
 
-from pipelines.config import IngestSettings
+from pipelines.config import ROW_GROUP_BYTES, IngestSettings
 from pipelines.errors import DataError
 from pipelines.images import decode
 from pipelines.manifest import Part, Shard, damage
@@ -32,7 +33,7 @@ from pipelines.rejects import Reason, Reject
 from pipelines.repeats import Repeat
 from pipelines.scan import path_text
 from pipelines.settings import Settings
-from pipelines.shards import ShardWriter, pixels
+from pipelines.shards import ShardWriter
 from pipelines.stats import Source, Statistics
 from pipelines.storage import Location, hashed_output, locate
 
@@ -150,7 +151,7 @@ def process_group(group: Group) -> GroupResult:
     rows = map(Planned._make, zip(*(listing[name].to_pylist() for name in Planned._fields), strict=True))
     with GroupWriter(job, number, descriptor) as writer:
         for row, data in contents(locate(job.input), rows, job.settings.checks.max_bytes):
-            writer.add(*judge(job.settings, row, data))
+            writer.add(*judge(job.settings, row, data), data)
     return writer.result
 
 
@@ -163,14 +164,14 @@ def rewrite_group(rewrite: Rewrite) -> GroupResult:
     descriptor = f"again-{result.number:05d}-{what[:12]}.json"
     if done := _finished(staging, descriptor):
         return done
-    images = {s.split: _staged_images(staging.join(s.path), job.settings.image.shape) for s in result.shards}
+    images = {s.split: _staged_images(staging.join(s.path), job.settings) for s in result.shards}
     with GroupWriter(job, result.number, descriptor, result.same) as writer:
         for fact in read_facts(staging.join(result.facts.path)):
-            image = None if fact.reason or not fact.split else next(images[fact.split])
+            image, data = (None, b"") if fact.reason or not fact.split else next(images[fact.split])
             if repeat := gone.get(fact.id):
                 writer.add(fact._replace(reason=repeat.reason, detail=repeat.detail), None)
             else:
-                writer.add(fact, image)
+                writer.add(fact, image, data)
     return writer.result
 
 
@@ -281,20 +282,23 @@ class GroupWriter:
         self._descriptor, self._same = descriptor, same
         self._attempt = f"{number:05d}-{uuid.uuid4().hex[:12]}"
         self._facts: list[Fact] = []
-        self._waiting: dict[str, list[tuple[Fact, np.ndarray]]] = {}
+        self._waiting: dict[str, list[tuple[Fact, np.ndarray, bytes]]] = {}
+        self._bytes: Counter[str] = Counter()  # of the files that wait
+        self._encoded = self._settings.shards.storage == "encoded"
         self._shards: dict[str, ShardWriter] = {}
         self._statistics: dict[str, Statistics] = {}
 
-    def add(self, fact: Fact | None, image: np.ndarray | None) -> None:
-        """One file; `image` (H, W, C) uint8 is None where the fact has a reason for that."""
+    def add(self, fact: Fact | None, image: np.ndarray | None, data: bytes | OSError = b"") -> None:
+        """One file; `image` (H, W, C) uint8 is None where the fact has a reason for that. `data` are the file's bytes."""
         if fact is None:
             self._same += 1
             return
         self._facts.append(fact)
         if image is not None and fact.split:
             rows = self._waiting.setdefault(fact.split, [])
-            rows.append((fact, image))
-            if len(rows) >= self._settings.shards.rows:
+            rows.append((fact, image, data if self._encoded and isinstance(data, bytes) else b""))
+            self._bytes[fact.split] += len(rows[-1][2])
+            if len(rows) >= self._settings.shards.rows or self._bytes[fact.split] >= ROW_GROUP_BYTES:
                 self._flush(fact.split)
 
     def __enter__(self) -> Self:
@@ -349,15 +353,15 @@ class GroupWriter:
         return Shard(split=split, path=path, bytes=writer.bytes, sha256=writer.sha256, row_groups=row_groups)
 
     def _flush(self, split: str) -> None:
-        rows = self._waiting.pop(split)
-        facts, images = [fact for fact, _ in rows], np.stack([image for _, image in rows])
+        rows, self._bytes[split] = self._waiting.pop(split), 0
+        facts, images = [fact for fact, *_ in rows], np.stack([image for _, image, _ in rows])
         if split not in self._shards:
             location = self._staging.join(f"{split}-{self._attempt}.parquet")
             self._shards[split] = ShardWriter(location, self._settings.shards.compression)
         names = ("id", "path", "label", "sha256", "width", "height")
         columns = {name: [getattr(fact, name) for fact in facts] for name in names}
         columns["length"] = [len(fact.label or "") for fact in facts]
-        self._shards[split].write(columns, images)
+        self._shards[split].write(columns, [data for *_, data in rows] if self._encoded else images)
         sources = [Source(f.label, f.width, f.height, f.mode, f.format, f.size) for f in facts]  # type: ignore[arg-type]
         self._statistics[split] = self._statistics.get(split, Statistics()) + Statistics.of(sources, images)
 
@@ -413,8 +417,11 @@ def _name(location: Location) -> str:
     return location.path.rpartition("/")[2]
 
 
-def _staged_images(shard: Location, shape: tuple[int, int, int]) -> Iterator[np.ndarray]:
+def _staged_images(shard: Location, settings: IngestSettings) -> Iterator[tuple[np.ndarray, bytes]]:
+    """The pixels of every row of a shard, and the bytes of its file where those are what it holds."""
     with shard.fs.open_input_file(shard.path) as file:
         parquet = pq.ParquetFile(file)
         for index in range(parquet.num_row_groups):
-            yield from pixels(parquet.read_row_group(index, columns=["image"])["image"], shape)
+            column = parquet.read_row_group(index, columns=["image"])["image"]
+            files = column.to_pylist() if settings.shards.storage == "encoded" else itertools.repeat(b"", len(column))
+            yield from zip(settings.pixels(column, settings.image.shape), files, strict=True)

@@ -303,7 +303,7 @@ def _publish(work: _Work, outcome: _Outcome, runner: Runner, lock: Lock) -> Mani
         accounting=publish.account(results, rejects, old),
         statistics=publish.summarised(statistics),
         leaks=outcome.leaks,
-        petastorm=publish.stage_petastorm(staged, settings.image.shape, shards),
+        petastorm=publish.stage_petastorm(staged, settings, shards),
         tools=_tools() | runner.tools,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         seconds=round(time.monotonic() - work.began, 3),

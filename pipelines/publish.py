@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipelines.config import IngestSettings
 from pipelines.errors import DataError
 from pipelines.groups import FACTS, GroupResult, read_parts, read_statistics
 from pipelines.manifest import Accounting, Dataset, Manifest, Part, Shard, damage, manifest_name, publish
@@ -160,13 +161,13 @@ def read_version_statistics(dataset: Dataset) -> dict[str, Statistics]:
     return Statistics.from_tables(tables)
 
 
-def stage_petastorm(staged: Staged, shape: tuple[int, int, int], shards: Iterable[Shard]) -> bool:
+def stage_petastorm(staged: Staged, settings: IngestSettings, shards: Iterable[Shard]) -> bool:
     """Stages what makes each split a petastorm dataset; False where petastorm is not installed."""
     there = list(shards)
     for split in SPLITS:
         row_groups = {shard.path.rpartition("/")[2]: len(shard.row_groups) for shard in there if shard.split == split}
         if row_groups:
-            metadata = petastorm_metadata(shape, row_groups)
+            metadata = petastorm_metadata(settings.image.shape, row_groups, settings.shards.storage)
             if metadata is None:
                 return False
             staged.write(metadata, f"{split}/{PETASTORM}")

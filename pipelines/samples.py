@@ -7,11 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.config import IngestSettings
 from pipelines.errors import DataError
 from pipelines.images import ImageChecks, decode
 from pipelines.manifest import Dataset
 from pipelines.rejects import Reject
-from pipelines.shards import pixels
 from pipelines.storage import Location
 
 THUMBNAIL = (240, 120)  # the most, in pixels
@@ -42,9 +42,10 @@ class Thumbnail(NamedTuple):
 def sample_rows(dataset: Dataset, split: str, most: int) -> list[Row]:
     """The first rows of a split, which are in random order at rest. Raises DataError for a shard that cannot be read."""
     rows: list[Row] = []
+    settings = IngestSettings.model_validate(dataset.manifest.settings)
     for shard in (shard for shard in dataset.manifest.shards if shard.split == split):
         table = _row_group(dataset.location.join(shard.path), ["label", "image"]).slice(0, most - len(rows))
-        images = pixels(table["image"], dataset.manifest.image_shape)
+        images = settings.pixels(table["image"], dataset.manifest.image_shape)
         rows += map(Row, table["label"].to_pylist(), images)
         if len(rows) >= most:
             break

@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -31,11 +32,15 @@ SCHEMA = pa.schema(
 
 
 class ShardSettings(Settings):
-    """`files` input files at most make one ingest task (a shard for each split); `rows` make a row group."""
+    """`files` input files at most make one ingest task (a shard for each split); `rows` make a row group.
 
+    `storage: tensor` writes the pixels that a network sees; `encoded` the bytes of the image file, which training decodes.
+    """
+
+    storage: Literal["tensor", "encoded"] = "tensor"
     files: int = Field(default=5000, ge=1)
     rows: int = Field(default=1000, ge=1)
-    compression: str = Field(default="zstd", pattern="^(zstd|none)$")
+    compression: Literal["lz4", "zstd", "none"] = "zstd"  # lz4 is read in two thirds of the time and 5 to 25% larger
 
 
 def npy_header(shape: tuple[int, ...]) -> bytes:
@@ -73,7 +78,7 @@ def pixels(column: pa.ChunkedArray, shape: tuple[int, int, int]) -> np.ndarray:
     if len(array) and not (np.diff(offsets) == stride).all():
         raise ValueError(f"rows are not all of {stride} bytes, as images of shape {shape} are")
     data = np.frombuffer(array.buffers()[2], np.uint8)[offsets[0] : offsets[-1]].reshape(len(array), stride)
-    if not (data[:, : len(header)] == np.frombuffer(header, np.uint8)).all():
+    if not (data[:, : len(header)].view(np.uint64) == np.frombuffer(header, np.uint64)).all():  # of 64 bytes, or 128, ...
         raise ValueError(f"rows are not .npy arrays of shape {shape}")
     view = data[:, len(header) :].reshape(len(array), *shape)
     view.flags.writeable = False
@@ -93,10 +98,11 @@ class ShardWriter:
         self.location = location
         self.row_groups: list[int] = []
 
-    def write(self, columns: Mapping[str, Sequence[object]], images: np.ndarray) -> None:
-        """One row group from the columns of SCHEMA but `image`, and (N, H, W, C) uint8 pixels."""
+    def write(self, columns: Mapping[str, Sequence[object]], images: np.ndarray | Sequence[bytes]) -> None:
+        """One row group from the columns of SCHEMA but `image`, and (N, H, W, C) uint8 pixels or the bytes of N files."""
         arrays = [pa.array(columns[name], SCHEMA.field(name).type) for name in SCHEMA.names[:-1]]
-        table = pa.Table.from_arrays([*arrays, image_column(images)], schema=SCHEMA)
+        pictures = image_column(images) if isinstance(images, np.ndarray) else pa.array(images, pa.binary())
+        table = pa.Table.from_arrays([*arrays, pictures], schema=SCHEMA)
         self._writer.write_table(table, row_group_size=len(images))
         self.row_groups.append(len(images))
 
@@ -129,11 +135,13 @@ class ShardWriter:
         return self._sink.sha256
 
 
-def petastorm_metadata(shape: tuple[int, int, int], row_groups: Mapping[str, int]) -> bytes | None:
+def petastorm_metadata(
+    shape: tuple[int, int, int], row_groups: Mapping[str, int], storage: Literal["tensor", "encoded"] = "tensor"
+) -> bytes | None:
     """The file `_common_metadata`, which makes a folder a petastorm dataset; None where petastorm is not installed.
 
     `row_groups` counts the row groups of each file by name. The two keys are those that
-    petastorm's own materialize_dataset writes.
+    petastorm's own materialize_dataset writes. Its reader gives arrays of `shape`, or of encoded images their bytes.
     """
     try:
         from petastorm.codecs import NdarrayCodec
@@ -143,7 +151,10 @@ def petastorm_metadata(shape: tuple[int, int, int], row_groups: Mapping[str, int
         return None
     types = {"id": np.int64, "length": np.int32, "width": np.int32, "height": np.int32}
     fields = [UnischemaField(name, types.get(name, np.str_), (), None, False) for name in SCHEMA.names[:-1]]
-    fields.append(UnischemaField("image", np.uint8, shape, NdarrayCodec(), False))
+    if storage == "tensor":
+        fields.append(UnischemaField("image", np.uint8, shape, NdarrayCodec(), False))
+    else:
+        fields.append(UnischemaField("image", np.bytes_, (), None, False))
     unischema = Unischema("GlyphmillRow", fields)
     metadata = {UNISCHEMA_KEY: pickle.dumps(unischema), ROW_GROUPS_PER_FILE_KEY: json.dumps(dict(row_groups))}
     buffer = io.BytesIO()

@@ -97,7 +97,7 @@ def test_from_one_to_the_other(s3, images, on_disk, loop, tmp_path, way):
 
 
 @pytest.mark.tf
-def test_the_loader_reads_the_same_from_both(on_s3, on_disk):
+def test_the_loader_reads_the_same_from_both(on_s3, on_disk, tmp_path):
     pytest.importorskip("tensorflow")
     from model.config import LoaderSettings
     from model.loader import Loader, ShardReader
@@ -107,7 +107,8 @@ def test_the_loader_reads_the_same_from_both(on_s3, on_disk):
         for ours, theirs in zip(*rows, strict=True):
             assert (ours.paths, ours.labels, ours.ids.tolist()) == (theirs.paths, theirs.labels, theirs.ids.tolist())
             np.testing.assert_array_equal(ours.images, theirs.images)
-        batches = [list(Loader(dataset, split, 4, LoaderSettings(), seed=1).dataset()) for dataset in (on_s3, on_disk)]
+        settings = LoaderSettings(cache=str(tmp_path / "cache"))
+        batches = [list(Loader(dataset, split, 4, settings, seed=1).dataset()) for dataset in (on_s3, on_disk)]
         for ours, theirs in zip(*batches, strict=True):
             for tensor, other in zip(ours, theirs, strict=True):
                 np.testing.assert_array_equal(tensor, other)

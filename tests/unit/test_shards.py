@@ -83,7 +83,7 @@ def test_pixels_are_one_view_over_the_arrow_buffer():
     assert not view.flags.writeable
 
 
-@pytest.mark.parametrize("compression", ["zstd", "none"])
+@pytest.mark.parametrize("compression", ["lz4", "zstd", "none"])
 def test_a_shard_reads_back_one_view_for_each_row_group(tmp_path, compression):
     images, location = noise(5), locate(tmp_path).join("part.parquet")
     with ShardWriter(location, compression) as shard:
