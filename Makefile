@@ -29,7 +29,7 @@ export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-faults lint train ui package lock clean bench-ingest bench-ingest-million
+.PHONY: help setup demo test test-fast test-faults lint train ui package lock clean bench-ingest bench-ingest-million bench-loader bench-trainer
 
 help:  ## this list
 	@echo 'make TARGET [VARIABLE=value ...]'
@@ -74,6 +74,12 @@ bench-ingest: $(READY) .venv-bench/.ready  ## the ingest beside its peers, on ma
 
 bench-ingest-million: $(READY)  ## time and memory of a million files in one folder, and of 1,000 more [COUNT=1000000 ARGS="..."]
 	python -m benchmarks.million $(if $(COUNT),--count '$(COUNT)') $(ARGS)
+
+bench-loader: $(READY) .venv-bench/.ready  ## the loader beside its peers and the limit [COUNT=20000 ROUNDS=3 ARGS="--keep-images ..."]
+	python -m benchmarks.loader $(if $(COUNT),--count '$(COUNT)') $(if $(ROUNDS),--rounds '$(ROUNDS)') $(ARGS)
+
+bench-trainer: $(READY)  ## the training loop beside keras.Model.fit on data in memory [ARGS="--rounds 5 --set train.batch_size=32 ..."]
+	python -m benchmarks.trainer $(ARGS)
 
 lock:  ## compile requirements/*.in to the lock files again [UPGRADE=yes: to the newest versions]
 	@test -x build/uv/bin/uv || { '$(or $(PYTHON),python3)' -m venv build/uv && build/uv/bin/python -m pip install --quiet uv; }

@@ -2,6 +2,10 @@
 
 python -m jobs.train --dataset data/shards
 python -m jobs.train --dataset data/shards --config conf/train/default.yaml --set train.epochs=20
+python -m jobs.train --dataset data/real --dataset data/made --weights 1 0.5    # half of the made rows in each epoch
+python -m jobs.train --resume RUN_ID_OR_DIR                                     # so does the same command started again
+python -m jobs.train --dataset data/shards --workers 2                          # in two processes, as over two hosts
+spark-submit jobs/train.py --on-spark --workers 4 --dataset s3://bucket/shards  # as four tasks of a Spark cluster
 """
 
 import shutil
@@ -11,9 +15,11 @@ from pathlib import Path
 if not __package__:  # run as a file: sys.path[0] is jobs/, not the repository
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from jobs import entry
+from jobs import entry, workers
 from jobs.stages import conf, draw_and_ingest
+from model.cluster import Cluster, check_split
 from model.config import TrainSettings
+from model.mixture import Mixture
 from pipelines.manifest import open_dataset
 from pipelines.settings import read
 
@@ -22,23 +28,47 @@ SAMPLE = Path("data/sample")
 
 def main() -> None:
     parser = entry.parser(__doc__)
-    parser.add_argument("--dataset", metavar="DIR_OR_URI", help="dataset folder, or DIR@3 for version 3")
+    parser.add_argument(
+        "--dataset", action="append", metavar="DIR_OR_URI", help="dataset folder, or DIR@3; may stand several times"
+    )
+    parser.add_argument(
+        "--weights", nargs="+", type=float, default=(), metavar="W", help="how often an epoch sees each dataset"
+    )
     parser.add_argument("--config", metavar="YAML", help="settings file, such as those in conf/train/")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, such as train.epochs=20")
+    parser.add_argument(
+        "--output", metavar="DIR", type=Path, help="checkpoints; a run begun there goes on (default: in mlruns/)"
+    )
+    parser.add_argument("--resume", metavar="RUN_ID_OR_DIR", help="go on with this run, with its settings and data")
+    workers.add_arguments(parser)
     args = parser.parse_args()
+    if args.resume and (args.dataset or args.config or args.set or args.output):
+        parser.error("--resume takes settings, data and folder from the run")
+    if args.on_spark and not args.workers:
+        parser.error("--on-spark needs --workers")
     entry.restart_for_training()
     config = args.config or (None if args.dataset else conf("train/demo.yaml"))  # the sample needs few epochs
     settings = read(TrainSettings, config, args.set)
-    dataset = open_dataset(args.dataset or _sample())
+    cluster = Cluster.from_environment()
+    if not args.resume:
+        data = Mixture(tuple(map(open_dataset, args.dataset or [_sample()])), tuple(args.weights))
+        check_split(settings.train.batch_size, args.workers or 1, cpus=settings.devices.cpus)
+
+    if args.workers and not cluster.addresses:
+        sys.exit(workers.start(args.workers, args.on_spark))
 
     entry.load_tensorflow()
-    from model.run import train
+    from model import run
+    from model.strategy import told_loss
 
-    result = train(dataset, settings, Path(config or "default").stem)
-    scores, registered = result.evaluation.scores, result.registered
-    print(f"test split   exact match {scores.exact_match:.4f}, character error rate {scores.cer:.4f}, {scores.rows} images")
-    print(f"registered   {registered.uri} as {registered.alias} ({registered.reason})")
-    print(f"MLflow run   {result.run_id}")
+    with told_loss(cluster):
+        result = (
+            run.resume(args.resume, cluster)
+            if args.resume
+            else run.train(data, settings, Path(config or "default").stem, args.output, cluster)
+        )
+    if result is not None:
+        print(result.told())
 
 
 def _sample() -> str:

@@ -1,30 +1,59 @@
 """Figures of a training run, as PNG bytes."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from model.trainer import Epoch
+from model.history import Epoch, best_of
 from pipelines.plotting import axes_of, to_png
+
+TOPS = {"scores": 1.02, "waiting": 0.05}  # shares, and where their axes end unless they pass that
+SHOWN_POSITIONS = 8  # colours that a reader can tell apart
 
 
 def curves(history: Sequence[Epoch]) -> dict[str, bytes]:
-    """Loss, and exact match with character error rate, over the epochs."""
-    return {
-        "loss": _lines(history, {"training": "train_loss", "validation": "val_loss"}, "CTC loss of a row, mean"),
-        "scores": _lines(
-            history, {"exact match": "val_exact_match", "character error rate": "val_cer"}, "validation split", top=1.02
-        ),
+    """Loss, scores, scores by position, learning rate, speed and waiting over the epochs."""
+    metrics = [epoch.metrics() for epoch in history]
+    named = {
+        "loss": ("CTC loss of a row, mean", {"training": "train_loss", "validation": "val_loss"}),
+        "scores": ("validation split", {"exact match": "val_exact_match", "character error rate": "val_cer"}),
+        "learning_rate": ("learning rate at the end of the epoch", {"": "learning_rate"}),
+        "speed": ("images/s in training", {"": "images_per_second"}),
+        "waiting": ("share of the training time without data", {"": "waiting_for_data"}),
+        "memory": ("resident memory, MiB", {"": "memory_mib"}),
+    }
+    drawn = {
+        name: _lines(history, {label: [found[metric] for found in metrics] for label, metric in series.items()}, title, name)
+        for name, (title, series) in named.items()
+    }
+    return drawn | {
+        "positions": _lines(history, _positions(history), "characters right, by their place in the label", "scores")
     }
 
 
-def _lines(history: Sequence[Epoch], series: dict[str, str], title: str, top: float | None = None) -> bytes:
+def _positions(history: Sequence[Epoch]) -> dict[str, list[float]]:
+    """The accuracy at each place, over the epochs: of long labels the first places, some in between, and the last."""
+    count = max((len(epoch.val.by_position) for epoch in history), default=0)
+    step = max(1, -(-count // SHOWN_POSITIONS))
+    places = sorted({*range(0, count, step), count - 1}) if count else []
+    return {f"character {place + 1}": [epoch.val.by_position[place] for epoch in history] for place in places}
+
+
+def _lines(history: Sequence[Epoch], series: Mapping[str, Sequence[float]], title: str, kind: str) -> bytes:
     figure, axes = axes_of(6.4, 3.6, title)
     epochs = [epoch.epoch for epoch in history]
-    for name, metric in series.items():
-        axes.plot(epochs, [epoch.metrics()[metric] for epoch in history], marker=".", label=name)
-    axes.set_ylim(bottom=0, top=top)
+    for name, values in series.items():
+        axes.plot(epochs, values, marker=".", label=name)
+    best = best_of(history)
+    if best is not None and len(history) > 1:
+        axes.axvline(best.epoch, color="0.6", linewidth=1, linestyle=":", zorder=0, label=f"best epoch ({best.epoch})")
+    highest = max((value for values in series.values() for value in values if math.isfinite(value)), default=1.0)
+    axes.set_ylim(0, TOPS[kind] if kind in TOPS and highest <= TOPS[kind] else 1.08 * highest or 1.0)
+    if kind in TOPS:
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False)
     return to_png(figure)

@@ -5,44 +5,107 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from model import figures, tracking
+from model import figures, outputs, tracking
+from model.agreement import Agreement
+from model.cluster import Cluster
 from model.config import TrainSettings
 from model.evaluate import Evaluation, comparable, evaluate
 from model.export import DATA, put_metrics, write_bundle
+from model.history import Epoch
+from model.mixture import Mixture
+from model.outputs import Output
 from model.recognizer import Recognizer
+from model.records import write_records
 from model.strategy import strategy_for
-from model.trainer import Epoch, Trained, Trainer
-from pipelines.manifest import Dataset
+from model.trainer import Trained, Trainer
+from pipelines.manifest import Dataset, Manifest, open_dataset
+from pipelines.progress import say
 from pipelines.report import write_report
 from pipelines.storage import locate
+
+ALONE = Cluster()
+NOWHERE = Path()  # the folder of a worker that writes nothing
 
 
 class Result(NamedTuple):
     """What a run came to."""
 
     run_id: str
+    folder: Path
     trained: Trained
     evaluation: Evaluation
     registered: tracking.Registered
 
+    def told(self) -> str:
+        """Lines for the person who waited."""
+        scores, registered = self.evaluation.scores, self.registered
+        return (
+            f"test split   exact match {scores.exact_match:.4f}, character error rate {scores.cer:.4f}, {scores.rows} images\n"
+            f"registered   {registered.uri} as {registered.alias} ({registered.reason})\n"
+            f"MLflow run   {self.run_id}\n"
+            f"checkpoints  {self.folder}"
+        )
 
-def train(dataset: Dataset, settings: TrainSettings, preset: str) -> Result:
-    """Trains on `dataset`, logs everything to MLflow and registers the model. Raises DataError and SettingsError."""
-    tracking.connect()  # a server that does not answer, or an empty test split, is told now, not after hours of training
-    dataset.manifest.shards_of("test")
-    trainer = Trainer(dataset, settings, strategy_for(settings.devices, settings.train.batch_size))
-    with tracking.run(settings, dataset, preset) as run, tempfile.TemporaryDirectory() as scratch:
-        folder = tracking.home() / "checkpoints" / run.run_id
-        trained = trainer.fit(folder, lambda epoch: run.log_metrics(epoch.metrics(), step=epoch.epoch))
+
+def train(
+    data: Mixture | Dataset, settings: TrainSettings, preset: str, output: Path | None = None, cluster: Cluster = ALONE
+) -> Result | None:
+    """Trains, logs everything to MLflow and registers the model; None where there is nothing to do, and but for the chief.
+
+    A run that was begun in `output` goes on. Without it the folder lies beside the MLflow store, and the same settings and
+    data have the same. Raises DataError, SettingsError and Stopped.
+    """
+    mixture = Mixture.of(data)
+    mixture.first.manifest.shards_of("test")  # an empty one is told now, not after hours of training
+    strategy = strategy_for(settings.devices, settings.train.batch_size, cluster)
+    agreement = Agreement(strategy, cluster)
+    if not cluster.chief:
+        if not agreement.message(""):
+            Trainer(mixture, settings, strategy, cluster).fit(NOWHERE, lambda epoch: None)
+            agreement.message("")  # the chief is done
+        return None
+    tracking.connect()  # and so is a server that does not answer
+    record = outputs.record_of(mixture, settings, preset)
+    with outputs.opened(output or outputs.default_folder(tracking.home(), record), record) as opened:
+        if agreement.message("finished" if opened.record.finished else ""):
+            say(f"nothing to do: {opened.folder} has the finished run {opened.record.run_id}; another --output trains anew")
+            return None
+        trainer = Trainer(mixture, settings, strategy, cluster)
+        result = _run(trainer, mixture, settings, opened)
+        opened.finished()
+    agreement.message("done")
+    return result
+
+
+def resume(what: str, cluster: Cluster = ALONE) -> Result | None:
+    """Goes on with the run of a folder, or of an MLflow run's id, with its own settings and data. Raises as `train`."""
+    tracking.connect()
+    folder = outputs.find(what, tracking.home())
+    record = outputs.read_record(folder)
+    mixture = Mixture(tuple(map(open_dataset, record.datasets)), record.weights)
+    return train(mixture, record.settings, record.preset, folder, cluster)
+
+
+def _run(trainer: Trainer, data: Mixture, settings: TrainSettings, output: Output) -> Result:
+    dataset, preset = data.first, output.record.preset
+    with tracking.run(settings, dataset, preset, output.record.run_id) as run, tempfile.TemporaryDirectory() as scratch:
+        output.started(run.run_id, tracking.home())
+        trained = trainer.fit(output.folder, lambda epoch: run.log_metrics(epoch.metrics(), step=epoch.epoch))
         bundle = Path(scratch) / Path(DATA).name
-        write_bundle(bundle, trained.model, dataset.manifest, settings)
+        write_bundle(bundle, trained.model, _manifest(data), settings)
         evaluation = evaluate(Recognizer.load(bundle), dataset, "test")  # what will be shipped, read back from its files
         run.log_metrics(_final_metrics(trained.best, evaluation))
         _log_artifacts(run, Path(scratch) / "artifacts", dataset, trained, evaluation)
         model = run.log_model(bundle, put_metrics(bundle, evaluation.summary()))
         champion, against = _judge_champion(settings.tracking.registered_model, dataset)
         registered = run.register(model, evaluation, champion, against)
-    return Result(run.run_id, trained, evaluation, registered)
+    return Result(run.run_id, output.folder, trained, evaluation, registered)
+
+
+def _manifest(data: Mixture) -> Manifest:
+    """That of the first dataset, with the alphabet and the fingerprint of all."""
+    update = {"alphabet": data.charset.alphabet, "fingerprint": data.fingerprint}
+    return data.first.manifest.model_copy(update=update)
 
 
 def _judge_champion(name: str, dataset: Dataset) -> tuple[Evaluation | None, str]:
@@ -74,6 +137,9 @@ def _log_artifacts(run: tracking.Run, folder: Path, dataset: Dataset, trained: T
     drawn.mkdir(parents=True)
     for name, png in figures.curves(trained.history).items():
         (drawn / f"{name}.png").write_bytes(png)
+    history = folder / "history"
+    history.mkdir()
+    write_records(history, trained.history)
     judged = folder / "evaluation"
     judged.mkdir()
     (judged / "test.json").write_text(json.dumps(evaluation.summary(), indent=1))

@@ -1,220 +1,299 @@
-"""The training loop: one loop over tf.distribute, the same on one device and on many."""
+"""The training loop: one loop over tf.distribute, the same on one device, on many and on many hosts."""
 
-import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import keras
+import psutil
 import tensorflow as tf
 
-from model import losses
-from model.augment import augment
-from model.checkpoints import Checkpoints
-from model.config import OptimiserSettings, TrainSettings
-from model.decode import greedy
-from model.loader import Loader
+from model.agreement import Agreement
+from model.averages import Averages
+from model.checkpoints import Arrays, Checkpoints, Groups, State, named
+from model.cluster import Cluster
+from model.config import TrainSettings
+from model.history import Epoch, best_of, is_over, rate_factor
+from model.loader import open_loader
 from model.metrics import Scores
+from model.mixture import Mixture
 from model.networks import build
-from pipelines.errors import DataError
+from model.optimizers import make_optimizer
+from model.precision import computing_in, precision_for
+from model.steps import NONE, Batch, Steps
+from model.strategy import endless
+from model.termination import Stopped, Termination
+from model.validation import Validation
+from pipelines.errors import DataError, SettingsError
 from pipelines.manifest import Dataset
 from pipelines.progress import Progress
 
-EVAL_BATCH = 128
-Batch = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
-
-
-class Epoch(NamedTuple):
-    """What is known after an epoch. Losses are means over rows; `seconds` covers training and validation."""
-
-    epoch: int
-    train_loss: float
-    val_loss: float
-    val: Scores
-    learning_rate: float
-    images_per_second: float
-    seconds: float
-
-    def metrics(self) -> dict[str, float]:
-        """The numbers by the names that all runs share."""
-        return {
-            "train_loss": self.train_loss,
-            "val_loss": self.val_loss,
-            "val_exact_match": self.val.exact_match,
-            "val_cer": self.val.cer,
-            "learning_rate": self.learning_rate,
-            "images_per_second": self.images_per_second,
-            "epoch_seconds": self.seconds,
-        }
+__all__ = ["Epoch", "Trained", "Trainer"]
+ALONE = Cluster()
+MIB = 2**20
+SHOWN_IDS = 64
 
 
 @dataclass(frozen=True)
 class Trained:
-    """The model with its best weights, and how it got there."""
+    """The model with its best weights, computing in float32, and how it got there."""
 
     model: keras.Model
     history: tuple[Epoch, ...]
     best: Epoch
 
 
-class Trainer:
-    """Trains the network of `settings` on a dataset's train split and judges it on its val split."""
+class _Run(NamedTuple):
+    """What one call of `fit` works with."""
 
-    def __init__(self, dataset: Dataset, settings: TrainSettings, strategy: tf.distribute.Strategy) -> None:
-        """Raises DataError where a split is empty or a label is longer than the network can read."""
-        manifest, batch_size = dataset.manifest, settings.train.batch_size
-        self._settings, self._strategy = settings, strategy
-        self._charset = manifest.charset
-        self._train = Loader(dataset, "train", batch_size, settings.loader, seed=settings.train.seed)
-        replicas = strategy.num_replicas_in_sync
-        self._val = Loader(dataset, "val", -(-EVAL_BATCH // replicas) * replicas, settings.loader, seed=None)
-        keras.utils.set_random_seed(settings.train.seed)
-        with strategy.scope():
-            self.model = build(settings.network, manifest.image_shape, len(self._charset))
-            self._optimizer = make_optimizer(settings.train, self._train.steps * settings.train.epochs)
+    checkpoints: Checkpoints
+    batches: Iterator[Batch]
+    progress: Progress
+    termination: Termination
+
+
+class Trainer:
+    """Trains the network of `settings` on the train split of `data` and judges it on the val split (of the first dataset)."""
+
+    def __init__(
+        self, data: Mixture | Dataset, settings: TrainSettings, strategy: tf.distribute.Strategy, cluster: Cluster = ALONE
+    ) -> None:
+        """Raises DataError where a split is empty or a label is longer than the network can read, and SettingsError."""
+        mixture, train = Mixture.of(data), settings.train
+        self._settings, self._strategy, self._cluster = train, strategy, cluster
+        self._agreement = Agreement(strategy, cluster)
+        check_batch(train.batch_size, strategy.num_replicas_in_sync, train.accumulate)
+        self._loader = open_loader(mixture, "train", train.batch_size, settings.loader, seed=train.seed, cluster=cluster)
+        self._validation = Validation(mixture, settings.loader, strategy, cluster, self._agreement)
+        if train.determinism:
+            tf.config.experimental.enable_op_determinism()
+        keras.utils.set_random_seed(train.seed)
+        policy = precision_for(train.precision)
+        self._build = lambda: build(settings.network, mixture.image_shape, len(mixture.charset))
+        with strategy.scope(), computing_in(policy):
+            self.model = self._build()
+            self._factor = keras.Variable(1.0, trainable=False, name="factor") if train.schedule == "plateau" else None
+            steps = self._loader.steps * train.epochs
+            self._optimizer = make_optimizer(train, steps, factor=self._factor, loss_scaling=policy == "mixed_float16")
             self._optimizer.build(self.model.trainable_variables)
-        check_frames(dataset, self.model.output_shape[1])
+        check_frames(mixture, self.model.output_shape[1])
+        self._averages = Averages(self.model, train.ema, strategy) if train.ema else None
+        self._steps = Steps(self.model, self._optimizer, self._averages, strategy, settings)
 
     def fit(self, folder: Path, on_epoch: Callable[[Epoch], None]) -> Trained:
         """Trains until the epochs are over or validation has not improved for `patience` epochs.
 
-        Checkpoints go to `folder`; the model is left with the weights of the best epoch. Raises DataError where the
-        loss stops being a number.
+        Goes on from the last checkpoint in `folder`, where there is one; only the chief reads and writes there, and calls
+        `on_epoch`, which comes before the checkpoint that has the epoch. The model is left with the weights of the best
+        epoch. Raises DataError with the ids of the rows where a loss is no number, and Stopped after a SIGTERM.
         """
-        settings = self._settings.train
-        checkpoints = Checkpoints(folder, self.model, self._optimizer)
-        batches = iter(self._distributed(self._train, settings.epochs))
-        history: list[Epoch] = []
-        best: list[Epoch] = []
-        with Progress("train", self._train.rows * settings.epochs) as progress:
-            for number in range(1, settings.epochs + 1):
-                epoch = self._epoch(number, batches, progress, best)
-                history.append(epoch)
-                on_epoch(epoch)
-                checkpoints.save_last(number)
-                if not best or _better(epoch, best[-1]):
-                    best.append(epoch)
-                    checkpoints.save_best(number)
-                if number - best[-1].epoch >= settings.patience:
-                    break
-        checkpoints.restore_best()
-        return Trained(self.model, tuple(history), best[-1])
+        checkpoints = Checkpoints(folder)
+        state = self._resumed(checkpoints)
+        batches = iter(self._batches(self._settings.epochs, len(state.history) * self._loader.steps + state.step))
+        left = self._loader.rows * (self._settings.epochs - len(state.history)) - round(state.sums[1])
+        with Termination() as termination, Progress("train", left) as progress:
+            run = _Run(checkpoints, batches, progress, termination)
+            while not is_over(state.history, self._settings):
+                state = self._epoch(state, run, on_epoch)
+        best = best_of(state.history)
+        if best is None:
+            raise DataError(f"{folder}: no epoch has ended")
+        return Trained(self._best(checkpoints, best), state.history, best)
 
-    def _epoch(self, number: int, batches: Iterator[Batch], progress: Progress, best: list[Epoch]) -> Epoch:
+    def _epoch(self, state: State, run: _Run, on_epoch: Callable[[Epoch], None]) -> State:
+        """The state after the epoch that `state` stands in."""
+        if self._factor is not None:
+            self._factor.assign(rate_factor(state.history, self._settings))
+        state = self._rest_of_epoch(state, run)
         began = time.monotonic()
-        note = f"epoch {number}/{self._settings.train.epochs}"
-        if best:
-            note += f", best exact match {best[-1].val.exact_match:.4f} in epoch {best[-1].epoch}"
-        loss_sum = weight_sum = 0.0
-        for _ in range(self._train.steps):
-            with self._train.told_errors():
-                loss, weight = (float(value) for value in self._train_step(batches))
-            loss_sum, weight_sum = loss_sum + loss, weight_sum + weight
-            progress.advance(round(weight), note=f"{note}, loss {loss_sum / weight_sum:.3f}")
-        if not math.isfinite(loss_sum):
-            raise DataError(f"the training loss is not a number in epoch {number}; lower train.learning_rate")
-        seconds = time.monotonic() - began
-        val_loss, scores = self._validate()
+        try:
+            with self._judged(len(state.history)):
+                val_loss, val = self._validate(run.termination)
+                epoch = self._told(state, val_loss, val, time.monotonic() - began)
+                after = State((*state.history, epoch))
+                if best_of(after.history) is epoch and self._cluster.chief:
+                    run.checkpoints.save_best(epoch.epoch, {"weights": self.model.weights})
+        except Stopped:
+            self._save(run.checkpoints, state)  # it judges again when it goes on
+            raise
+        if self._cluster.chief:
+            on_epoch(epoch)
+        self._save(run.checkpoints, after)
+        return after
+
+    def _rest_of_epoch(self, state: State, run: _Run) -> State:
+        """The state with all batches of its epoch done. Raises Stopped, once it has saved."""
+        every, saved = self._settings.checkpoint_steps, time.monotonic()
+        while state.step < self._loader.steps:
+            before, state = state, self._call(state, run.batches)
+            run.progress.advance(round(state.sums[1] - before.sums[1]), note=self._note(state))
+            if self._agreement.any(run.termination.asked):
+                self._save(run.checkpoints, state)
+                raise self._stopped(state)
+            late = time.monotonic() - saved > 60 * self._settings.checkpoint_minutes
+            if late or (every is not None and state.step % every == 0):
+                self._save(run.checkpoints, state)
+                saved = time.monotonic()
+        return state
+
+    def _call(self, state: State, batches: Iterator[Batch]) -> State:
+        """The state after one call of the compiled function. Raises DataError where a loss is no number."""
+        began, first = time.monotonic(), len(state.history) * self._loader.steps + state.step
+        count = self._count(state.step)
+        numbers = tf.constant(first, tf.int64), tf.constant(count, tf.int64), tf.constant(state.sums, tf.float64)
+        with self._loader.told_errors(), self._without_blank_statistics(state.step):
+            sums, bad = self._steps.train(batches, *numbers)
+            loss, rows, waited = map(float, sums.numpy())
+        if int(bad) != NONE:
+            raise self._no_number(int(bad))
+        return State(state.history, state.step + count, (loss, rows, waited), state.seconds + time.monotonic() - began)
+
+    def _count(self, step: int) -> int:
+        """How many steps the next call makes."""
+        settings, last = self._settings, self._loader.steps - 1
+        stops = [step + settings.steps_per_call, last + 1]
+        if settings.checkpoint_steps is not None:
+            stops.append(step - step % settings.checkpoint_steps + settings.checkpoint_steps)
+        if self._ends_blank and step < last:
+            stops.append(last)
+        return min(stops) - step
+
+    @property
+    def _ends_blank(self) -> bool:
+        """Whether the last batch of an epoch may have no real row for some replica."""
+        return self._strategy.num_replicas_in_sync > 1 and self._loader.rows % self._settings.batch_size > 0
+
+    @contextmanager
+    def _without_blank_statistics(self, step: int) -> Iterator[None]:
+        """Batch normalisation takes no note of a last batch that has nothing but padding for some replica."""
+        blank = self._ends_blank and step == self._loader.steps - 1
+        before = [(weight, weight.numpy()) for weight in self.model.non_trainable_weights] if blank else []
+        yield
+        for weight, value in before:
+            weight.assign(value)
+
+    @contextmanager
+    def _judged(self, epochs: int) -> Iterator[None]:
+        """The model has the weights that are judged: averages, with statistics of their own from the epoch's first batches."""
+        if self._averages is None:
+            yield
+            return
+        first = epochs * self._loader.steps
+        count = min(self._loader.steps, self._settings.ema_batches)
+        with self._averages.applied():
+            with self._loader.told_errors():
+                batches = iter(self._batches(epochs + 1, first))
+                self._steps.refresh(batches, tf.constant(first, tf.int64), tf.constant(count, tf.int64))
+            yield
+
+    def _validate(self, termination: Termination) -> tuple[float, Scores]:
+        """Mean loss over the rows of the val split, and its scores. Raises Stopped where this worker is alone."""
+
+        def between() -> None:
+            if termination.asked and self._cluster.workers == 1:
+                raise Stopped("stopped by SIGTERM while it validated; start the same command again to go on")
+
+        return self._validation(self._steps, between)
+
+    def _told(self, state: State, val_loss: float, val: Scores, seconds: float) -> Epoch:
+        loss, rows, waited = state.sums
         return Epoch(
-            epoch=number,
-            train_loss=loss_sum / weight_sum,
+            epoch=len(state.history) + 1,
+            train_loss=loss / rows,
             val_loss=val_loss,
-            val=scores,
+            val=val,
             learning_rate=float(self._optimizer.learning_rate),
-            images_per_second=weight_sum / seconds,
-            seconds=time.monotonic() - began,
+            images_per_second=rows / state.seconds,
+            waiting=waited / state.seconds,
+            seconds=state.seconds + seconds,
+            memory_mib=psutil.Process().memory_info().rss / MIB,
+            gpu_memory_mib=_gpu_memory(),
         )
 
-    def _validate(self) -> tuple[float, Scores]:
-        """Mean loss over the rows of the val split, and its scores."""
-        loss_sum, scores = 0.0, Scores()
-        for batch in self._val_batches():
-            outputs = self._val_step(batch)
-            parts = zip(*(self._strategy.experimental_local_results(output) for output in (*outputs, *batch[1:])), strict=True)
-            for loss, classes, sure, labels, _, weights in parts:
-                real = weights.numpy() > 0
-                texts = [reading.text for reading in greedy(classes.numpy()[real], sure.numpy()[real], self._charset)]
-                scores += Scores.of(texts, self._charset.decode(labels.numpy()[real]))
-                loss_sum += float(loss)
-        return loss_sum / scores.rows, scores
+    def _note(self, state: State) -> str:
+        loss, rows, waited = state.sums
+        best = best_of(state.history)
+        known = f", best exact match {best.val.exact_match:.4f} in epoch {best.epoch}" if best else ""
+        waiting = f"waiting for data {waited / state.seconds:.1%}"
+        return f"epoch {len(state.history) + 1}/{self._settings.epochs}{known}, loss {loss / rows:.3f}, {waiting}"
 
-    def _val_batches(self) -> Iterator[Batch]:
-        with self._val.told_errors():
-            yield from self._distributed(self._val, 1)
+    def _no_number(self, step: int) -> DataError:
+        epoch, batch = divmod(step, self._loader.steps)
+        ids = self._agreement.gathered(self._loader.ids(step)).tolist()
+        more = f" and {len(ids) - SHOWN_IDS} more" if len(ids) > SHOWN_IDS else ""
+        return DataError(
+            f"the training loss is not a number in epoch {epoch + 1}, batch {batch + 1}; lower train.learning_rate or look at"
+            f" the rows with the ids {', '.join(map(str, ids[:SHOWN_IDS]))}{more}; the last checkpoint is from before"
+        )
 
-    def _distributed(self, loader: Loader, epochs: int) -> tf.distribute.DistributedDataset:
-        replicas = self._strategy.num_replicas_in_sync
-        return self._strategy.distribute_datasets_from_function(lambda _: loader.dataset(epochs, parts=replicas))
+    def _stopped(self, state: State) -> Stopped:
+        where = f"epoch {len(state.history) + 1}, after batch {state.step} of {self._loader.steps}"
+        return Stopped(f"stopped by SIGTERM in {where}; start the same command again to go on")
 
-    @tf.function(reduce_retracing=True)
-    def _train_step(self, batches: Iterator[Batch]) -> tuple[tf.Tensor, tf.Tensor]:
-        loss, weight = self._strategy.run(self._replica_train_step, args=(next(batches),))
-        return self._sum(loss), self._sum(weight)
+    def _batches(self, epochs: int, start: int) -> tf.distribute.DistributedDataset:
+        parts = self._strategy.num_replicas_in_sync // self._cluster.workers
+        return self._strategy.distribute_datasets_from_function(lambda _: endless(self._loader.dataset(epochs, start, parts)))
 
-    @tf.function(reduce_retracing=True)
-    def _val_step(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        return self._strategy.run(self._replica_val_step, args=(batch,))
+    def _groups(self) -> Groups:
+        averages = self._averages.variables if self._averages else []
+        return {"model": self.model.variables, "optimizer": self._optimizer.variables, "averages": averages}
 
-    def _sum(self, value: tf.Tensor) -> tf.Tensor:
-        return self._strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None)
+    def _save(self, checkpoints: Checkpoints, state: State) -> None:
+        if self._cluster.chief:
+            checkpoints.save_last(state, self._groups())
+            best = best_of(state.history)
+            checkpoints.keep_best(best.epoch if best else 0)
 
-    def _replica_train_step(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
-        """The sum of the losses and of the weights of this replica's part; applies the gradient of the global mean."""
-        images, labels, lengths, weights = batch
-        context = tf.distribute.get_replica_context()
-        step = tf.cast(self._optimizer.iterations.value, tf.int32)
-        seed = tf.stack([self._settings.train.seed, step])
-        part = context.replica_id_in_sync_group
-        pixels = augment(images, self._settings.augment, seed, part=part, parts=context.num_replicas_in_sync)
-        variables = [variable.value for variable in self.model.trainable_variables]
-        everywhere = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.reduce_sum(weights))
-        with tf.GradientTape() as tape:
-            local = tf.reduce_sum(losses.ctc(labels, lengths, self.model(pixels, training=True)) * weights)
-            mean = local / everywhere
-        gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, tape.gradient(mean, variables))
-        clipped, _ = tf.clip_by_global_norm(gradients, self._settings.train.clip_norm)
-        # Keras sums over replicas once more and would clip each replica's part before that: hand it equal shares
-        shares = [gradient / context.num_replicas_in_sync for gradient in clipped]
-        self._optimizer.apply(shares, self.model.trainable_variables)
-        return local, tf.reduce_sum(weights)
+    def _resumed(self, checkpoints: Checkpoints) -> State:
+        """The state of the last checkpoint, on every worker, with all variables as they were; or a new one."""
+        found = checkpoints.load_last(self._groups()) if self._cluster.chief else None
+        text = self._agreement.message(found[0].to_json() if found else "")
+        if not text:
+            return State()
+        self._put(found[1] if found else {}, self._groups())
+        return State.from_json(text)
 
-    def _replica_val_step(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        images, labels, lengths, weights = batch
-        logits = self.model(tf.cast(images, tf.float32), training=False)
-        loss = tf.reduce_sum(losses.ctc(labels, lengths, logits) * weights)
-        probabilities = tf.nn.softmax(logits)
-        return loss, tf.argmax(logits, axis=-1, output_type=tf.int32), tf.reduce_max(probabilities, axis=-1)
+    def _best(self, checkpoints: Checkpoints, best: Epoch) -> keras.Model:
+        """The model with the weights of the best epoch, or one like it that computes in float32."""
+        groups = {"weights": self.model.weights}
+        self._put(checkpoints.load_best(best.epoch, groups) if self._cluster.chief else {}, groups)
+        if all(layer.compute_dtype == "float32" for layer in self.model.layers):
+            return self.model
+        with computing_in("float32"):
+            plain = self._build()
+        plain.set_weights(self.model.get_weights())
+        return plain
+
+    def _put(self, arrays: Arrays, groups: Groups) -> None:
+        for name, variable in named(groups):
+            variable.assign(self._agreement.from_chief(arrays.get(name)))
 
 
-def make_optimizer(settings: OptimiserSettings, steps: int) -> keras.optimizers.Optimizer:
-    """AdamW with linear warm-up and cosine decay over `steps`; biases and norms are not decayed (Loshchilov & Hutter 2019)."""
-    warmup = round(settings.warmup * steps)
-    rate = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if warmup else settings.learning_rate,
-        decay_steps=max(1, steps - warmup),
-        alpha=settings.final,
-        warmup_target=settings.learning_rate if warmup else None,
-        warmup_steps=warmup,
-    )
-    optimizer = keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay, beta_2=0.99)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
-    return optimizer
+def check_batch(batch_size: int, replicas: int, accumulate: int) -> None:
+    """Raises SettingsError where a batch does not split evenly over the replicas and the pieces in which each works."""
+    parts = replicas * accumulate
+    if batch_size % parts:
+        raise SettingsError(
+            f"train.batch_size={batch_size} does not split over {replicas} devices with train.accumulate={accumulate};"
+            f" take a multiple of {parts}"
+        )
 
 
-def check_frames(dataset: Dataset, frames: int) -> None:
-    """Raises DataError where the longest label of the dataset needs more time steps than the network has."""
-    every = dataset.manifest.statistics["all"]
-    if every["ctc_frames"] > frames:
-        longest = max(map(int, every["lengths"]))
-        wide = dataset.manifest.image_shape[1]
+def check_frames(data: Mixture, frames: int) -> None:
+    """Raises DataError where the label that needs most time steps needs more than the network has."""
+    if data.ctc_frames > frames:
+        where = " and ".join(dataset.location.shown for dataset in data.datasets)
         raise DataError(
-            f"{dataset.location.shown}: labels of up to {longest} characters need {every['ctc_frames']} time steps, and images"
-            f" {wide} pixels wide give {frames}; ingest with a larger image.width or a smaller label.max_length"
+            f"{where}: labels of up to {data.longest} characters need {data.ctc_frames} time steps, and images"
+            f" {data.image_shape[1]} pixels wide give {frames}; ingest with a larger image.width or a smaller label.max_length"
         )
 
 
-def _better(epoch: Epoch, best: Epoch) -> bool:
-    """By exact match, then by character errors, then by loss."""
-    return (epoch.val.exact, -epoch.val.edits, -epoch.val_loss) > (best.val.exact, -best.val.edits, -best.val_loss)
+def _gpu_memory() -> float | None:
+    """The most that was taken on the first GPU, in MiB; None where there is none."""
+    if not tf.config.get_visible_devices("GPU"):
+        return None
+    return tf.config.experimental.get_memory_info("GPU:0")["peak"] / MIB

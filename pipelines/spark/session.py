@@ -34,6 +34,7 @@ def spark_session(name: str, otherwise: str = "") -> SparkSession:
             SparkSession.builder.appName(name)
             .config("spark.ui.showConsoleProgress", "false")
             .config("spark.sql.adaptive.enabled", "true")
+            .config("spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures", "4")  # a minute; its own default is ten
             .getOrCreate()
         )
     except Exception as error:  # Spark raises its start-up failures as RuntimeError, Py4JJavaError or PySparkRuntimeError
@@ -49,11 +50,12 @@ def spark_session(name: str, otherwise: str = "") -> SparkSession:
 
 
 def task_error(trace: str) -> str:
-    """The Python error that ends the last Python traceback in the message of a failed Spark job, else its first line."""
+    """The Python error that ends the last Python traceback in the message of a failed Spark job, else Java's error."""
     lines = trace.splitlines() or [""]
     starts = [i for i, line in enumerate(lines) if line.endswith("Traceback (most recent call last):")]
-    after = lines[starts[-1] + 1 :] if starts else lines
-    return next((line for line in after if line[:1].strip()), lines[0]).strip()
+    if not starts:
+        return next((line[2:] for line in lines if line.startswith(": ")), lines[0]).strip()
+    return next((line for line in lines[starts[-1] + 1 :] if line[:1].strip()), lines[0]).strip()
 
 
 class WorkerDiedError(DataError):

@@ -7,35 +7,83 @@ import json
 import sys
 from pathlib import Path
 
+import keras
 import tensorflow as tf
 from conftest import plain
 
 from model import trainer
 from model.config import DeviceSettings, TrainSettings
+from model.networks import build
 from model.strategy import strategy_for
 from pipelines.errors import SettingsError
 from pipelines.manifest import open_dataset
 
-NETWORKS = {"plain": plain, "crnn": trainer.build}
+LONG, SHORT = 9, 1  # epochs of 6 steps
 
 
-def train(dataset_uri: str, folder: Path, strategy: tf.distribute.Strategy, network: str) -> dict:
+def frozen(*args: object) -> keras.Model:
+    """The network itself, whose batch normalisation keeps to its first statistics."""
+    network = build(*args)
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
+    return network
+
+
+def synchronised(*args: object) -> keras.Model:
+    """The network itself, whose batch normalisation takes the statistics of the global batch."""
+    network = build(*args)
+
+    def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
+        changed = {"synchronized": True} if isinstance(layer, keras.layers.BatchNormalization) else {}
+        return type(layer).from_config(layer.get_config() | changed)
+
+    other = keras.models.clone_model(network, clone_function=clone)
+    other.set_weights(network.get_weights())
+    return other
+
+
+NETWORKS = {"plain": plain, "frozen": frozen, "synchronised": synchronised, "crnn": build}
+CASES = {
+    "plain": ("plain", LONG, {}),
+    "frozen": ("frozen", LONG, {}),
+    "synchronised": ("synchronised", SHORT, {}),
+    "crnn": ("crnn", SHORT, {}),
+    "whole": ("frozen", SHORT, {}),
+    "in pieces, averaged": ("frozen", SHORT, {"accumulate": 2, "ema": 0.9}),
+    "float16": ("frozen", SHORT, {"precision": "mixed_float16"}),
+}
+
+
+class Told(trainer.Trainer):
+    """Keeps the mean loss of every call, which is one step."""
+
+    def _call(self, state, batches):
+        after = super()._call(state, batches)
+        (loss, rows, _), (more, others, _) = state.sums, after.sums
+        self.losses = [*getattr(self, "losses", []), (more - loss) / (others - rows)]
+        return after
+
+
+def train(
+    dataset_uri: str, folder: Path, strategy: tf.distribute.Strategy, network: str, epochs: int, **changes: object
+) -> dict:
     settings = TrainSettings.model_validate(
         {
             "network": {"widths": (2, 2), "units": 8, "depth": 1, "dropout": 0.0},
-            "train": {"epochs": 1, "batch_size": 8, "learning_rate": 5e-3},
+            "train": {"epochs": epochs, "batch_size": 8, "learning_rate": 5e-3, "steps_per_call": 1, "patience": 99} | changes,
         }
     )
     trainer.build = NETWORKS[network]
-    made = trainer.Trainer(open_dataset(dataset_uri), settings, strategy)
-    history = made.fit(folder, lambda epoch: None).history
-    values = [strategy.experimental_local_results(variable.value) for variable in made.model.trainable_variables]
+    made = Told(open_dataset(dataset_uri), settings, strategy)
+    done = made.fit(folder, lambda epoch: None)
+    values = [strategy.experimental_local_results(variable.value) for variable in made.model.variables]
     apart = max(float(tf.reduce_max(tf.abs(first - other))) for first, *others in values for other in others or [first])
     return {
         "replicas": strategy.num_replicas_in_sync,
-        "train_loss": [epoch.train_loss for epoch in history],
-        "val_loss": [epoch.val_loss for epoch in history],
-        "val_rows": history[-1].val.rows,
+        "losses": made.losses,
+        "val_loss": [epoch.val_loss for epoch in done.history],
+        "val_rows": done.best.val.rows,
         "apart": apart,
     }
 
@@ -49,10 +97,10 @@ def main(dataset_uri: str, folder: str) -> None:
     two = strategy_for(DeviceSettings(cpus=2), batch_size=8)
     one = tf.distribute.get_strategy()
     results = {
-        f"{network} on {strategy.num_replicas_in_sync}": train(
-            dataset_uri, Path(folder, network, str(number)), strategy, network
+        f"{name} on {strategy.num_replicas_in_sync}": train(
+            dataset_uri, Path(folder, name, str(number)), strategy, network, epochs, **more
         )
-        for network in NETWORKS
+        for name, (network, epochs, more) in CASES.items()
         for number, strategy in enumerate((one, two))
     }
     print(json.dumps(results | {"refused": refused}))

@@ -39,8 +39,11 @@ def planted():
 
 def test_scores_are_those_counted_by_hand(digits, labels, picture, planted):
     found = evaluate(Planted(labels, picture, planted), digits, "test")
-    assert found.scores == Scores(rows=12, exact=9, edits=5, characters=29)
-    assert found.by_length == {2: Scores(7, 5, 4, 14), 3: Scores(5, 4, 1, 15)}
+    assert found.scores == Scores(rows=12, exact=9, edits=5, characters=29, positions=((10, 12), (11, 12), (5, 5)))
+    assert found.by_length == {
+        2: Scores(7, 5, 4, 14, ((6, 7), (6, 7))),
+        3: Scores(5, 4, 1, 15, ((4, 5), (5, 5), (5, 5))),
+    }
     assert (found.split, found.fingerprint) == ("test", digits.manifest.fingerprint)
     assert {(wrong.label, wrong.text) for wrong in found.wrong} == set(planted.items())
     wrong = next(wrong for wrong in found.wrong if wrong.label == "07")

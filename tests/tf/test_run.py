@@ -5,18 +5,20 @@ import json
 import mlflow
 import pytest
 
-from model.run import train
+from model.run import resume, train
 
 pytestmark = [pytest.mark.tf, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
 def results(store, digits, quick, light, loop, ingested, tmp_path_factory):
-    """A run, the same again, and one on images of another width."""
+    """A run, one like it that starts from another seed but learns nothing more, and one on images of another width."""
     wider = ingested(tmp_path_factory.mktemp("wider"), loop, image={"width": 40})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("model.trainer.build", light)
-        return [train(dataset, quick(), "preset") for dataset in (digits, digits, wider)]
+        still = {"learning_rate": 1e-30}  # so that the second is as good as the first
+        seeds = [(digits, {}), (digits, {"patience": 14}), (wider, {})]
+        return [train(dataset, quick(train=still | more), "preset") for dataset, more in seeds]
 
 
 def test_the_first_is_champion(results):
@@ -61,5 +63,47 @@ def test_a_run_keeps_figures_scores_and_report(results, store):
     assert len(errors) == 12 - results[0].evaluation.scores.exact
 
 
+def test_records_are_among_the_artifacts(results, store):
+    (folder,) = {path.parent for path in (store / "artifacts" / results[0].run_id).rglob("*_metrics.json")}
+    kept = {path.name: json.loads(path.read_text()) for path in folder.iterdir()}
+    (epoch,) = results[0].trained.history
+    assert kept == {
+        "loss_metrics.json": [{"epoch": 1, "train_loss": epoch.train_loss, "val_loss": epoch.val_loss}],
+        "best_metrics.json": {"epoch": 1} | epoch.metrics(),
+        "all_metrics.json": [{"epoch": 1} | epoch.metrics()],
+    }
+
+
 def test_checkpoints_lie_beside_the_store(results, store):
-    assert {path.name for path in (store / "checkpoints" / results[0].run_id).iterdir()} == {"best", "last"}
+    assert results[0].folder.parent == store / "checkpoints"
+    assert {path.name for path in results[0].folder.iterdir()} == {"best-1.npz", "last.npz", "run.json"}
+    assert (store / "checkpoints" / results[0].run_id).resolve() == results[0].folder
+
+
+def test_a_finished_run_does_nothing_when_it_is_started_again(results, digits, quick, capfd):
+    assert train(digits, quick(train={"learning_rate": 1e-30}), "preset") is None
+    assert f"has the finished run {results[0].run_id}; another --output trains anew" in capfd.readouterr().err
+    assert resume(results[0].run_id) is None
+    assert resume(str(results[0].folder)) is None
+
+
+def test_the_same_in_another_folder_is_another_run(results, digits, quick, light, monkeypatch, tmp_path):
+    monkeypatch.setattr("model.trainer.build", light)
+    again = train(digits, quick(train={"learning_rate": 1e-30}), "preset", tmp_path / "again")
+    assert again.folder == tmp_path / "again"
+    assert again.run_id != results[0].run_id
+
+
+def test_a_run_that_failed_goes_on_when_it_is_started_again(store, digits, quick, light, monkeypatch):
+    """After its first epoch; with its id it needs no settings."""
+    monkeypatch.setattr("model.trainer.build", light)
+    settings = quick(train={"epochs": 2, "seed": 5})
+    with monkeypatch.context() as patch:
+        patch.setattr("model.run.evaluate", lambda *args: exec("raise OSError('disk full')"))
+        with pytest.raises(OSError, match="disk full"):
+            train(digits, settings, "preset")
+    (record,) = {path.resolve() for path in store.glob("checkpoints/*/run.json") if '"seed": 5' in path.read_text()}
+    run_id = json.loads(record.read_text())["run_id"]
+    result = resume(run_id)
+    assert result.run_id == run_id
+    assert [epoch.epoch for epoch in result.trained.history] == [1, 2]

@@ -19,7 +19,10 @@ from model.evaluate import Evaluation
 from model.export import put_metrics, write_bundle
 from model.metrics import Scores
 from model.networks import build
+from model.outbox import Journal, Metric
 from model.recognizer import Recognizer
+from model.termination import Stopped
+from pipelines.errors import DataError
 
 pytestmark = pytest.mark.tf
 FAIR = Scores(100, 80, 30, 400)
@@ -175,7 +178,9 @@ def test_the_first_is_champion(logged):
 )
 def test_who_is_champion(logged, digits, quick, request, promote, new, champion, against, alias, reason):
     name = f"case-{request.node.callspec.indices['reason']}"
-    run = tracking.Run(logged.run.run_id, quick(tracking={"registered_model": name, "promote": promote}), digits)
+    run = tracking.Run(
+        logged.run.run_id, quick(tracking={"registered_model": name, "promote": promote}), digits, logged.run.outbox
+    )
     registered = run.register(logged.model, evaluation(new), champion and evaluation(champion), against)
     assert (registered.alias, registered.uri) == (alias, f"models:/{name}/1")
     assert registered.reason.startswith(reason)
@@ -185,7 +190,7 @@ def test_who_is_champion(logged, digits, quick, request, promote, new, champion,
 
 
 def test_a_better_one_takes_the_alias_and_a_worse_one_does_not(logged, digits, quick):
-    run = tracking.Run(logged.run.run_id, quick(tracking={"registered_model": "line"}), digits)
+    run = tracking.Run(logged.run.run_id, quick(tracking={"registered_model": "line"}), digits, logged.run.outbox)
     assert tracking.champion_version("line") is None
     run.register(logged.model, evaluation(FAIR), None, "")
     run.register(logged.model, evaluation(Scores(100, 10, 99, 400)), evaluation(FAIR), "version 1")
@@ -355,3 +360,105 @@ def test_a_store_that_cannot_be_opened_is_told(store, told, digits, quick, tmp_p
     (tmp_path / "file").write_text("this is no database, and no folder for one")
     uri = uri.format(tmp_path=tmp_path)
     assert uri in refusal(told, uri, lambda: tracking.run(quick(), digits, "preset").__enter__())
+
+
+@pytest.fixture
+def mine(store, digits, quick):
+    """Runs of this test's own, in a thread each: MLflow's active run belongs to a thread, and this one has one."""
+
+    def mine(act, **more) -> str:
+        failed = []
+
+        def follow() -> None:
+            try:
+                with tracking.run(quick(tracking={"experiment": "mine"}), digits, "preset", **more) as run:
+                    failed.append(run.run_id)
+                    act(run)
+            except BaseException as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=follow)
+        thread.start()
+        thread.join()
+        run_id, *errors = failed
+        if errors:
+            raise errors[0]
+        if isinstance(run_id, BaseException):
+            raise run_id
+        return run_id
+
+    return mine
+
+
+def history(run_id: str, key: str) -> list[tuple[int, float]]:
+    return [(metric.step, metric.value) for metric in mlflow.MlflowClient().get_metric_history(run_id, key)]
+
+
+def test_a_run_that_goes_on_is_one_run(mine, digits):
+    first = mine(lambda run: [run.log_metrics({"loss": 1 / step, "cer": step}, step) for step in (1, 2)])
+    again = mine(lambda run: [run.log_metrics({"loss": 9.0, "cer": 9.0}, step) for step in (2, 3)], resume=first)
+    assert mine(lambda run: run.log_metrics({"loss": 8.0}, 4), resume=again) == first
+    assert history(first, "loss") == [(1, 1.0), (2, 0.5), (3, 9.0), (4, 8.0)]
+    assert history(first, "cer") == [(1, 1.0), (2, 2.0), (3, 9.0)]
+    found = mlflow.get_run(first)
+    assert (found.data.tags["resumed"], found.info.status) == ("2", "FINISHED")
+    assert len(found.inputs.dataset_inputs) == 1
+    assert found.data.params["train.batch_size"] == "8"
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(Stopped("saved"), "KILLED"), (KeyboardInterrupt(), "KILLED"), (DataError("no shard"), "FAILED"), (OSError(28, "full"), "FAILED")],
+)  # fmt: skip
+def test_a_run_that_was_stopped_is_no_failure(mine, error, status):
+    seen = []
+
+    def stop(run: tracking.Run) -> None:
+        seen.append(run.run_id)
+        run.log_metrics({"loss": 1.0}, 1)
+        raise error
+
+    with pytest.raises(type(error)):
+        mine(stop)
+    assert mlflow.get_run(seen[0]).info.status == status
+    assert history(seen[0], "loss") == [(1, 1.0)]
+    mine(lambda run: None, resume=seen[0])
+    assert mlflow.get_run(seen[0]).info.status == "FINISHED"
+
+
+def test_a_run_that_there_is_not_cannot_go_on(mine, told):
+    assert "0" * 32 in told(mine, lambda run: None, resume="0" * 32)
+
+
+def test_system_metrics_go_on_after_a_resume(mine, monkeypatch):
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.2")
+    first = mine(lambda run: time.sleep(0.5))
+    before = len(history(first, "system/cpu_utilization_percentage"))
+    assert before >= 2
+    mine(lambda run: time.sleep(0.5), resume=first)
+    for key in ("system/cpu_utilization_percentage", "system/system_memory_usage_megabytes"):
+        steps = [step for step, _ in history(first, key)]
+        assert steps == list(range(len(steps)))
+        assert len(steps) > before
+
+
+def test_what_a_killed_run_left_is_sent_by_the_next_start(mine, store, capfd):
+    first = mine(lambda run: run.log_metrics({"loss": 1.0}, 1))
+    for run_id, keeps in ((first, False), ("f" * 32, True)):  # the second one is of another store
+        journal = Journal(store / tracking.OUTBOX / f"{run_id}.jsonl")
+        journal.append([Metric("loss", 7.0, 1, 10**13), Metric("loss", 0.5, 2, 10**13)])
+        journal._file.close()
+        mine(lambda run: None)
+        assert journal.path.exists() == keeps
+    assert history(first, "loss") == [(1, 1.0), (2, 0.5)]
+    assert f"has 2 metrics that run {first} had left" in capfd.readouterr().err
+
+
+def test_a_run_under_way_is_left_alone(mine, store):
+    def other(run: tracking.Run) -> None:
+        assert len(list((store / tracking.OUTBOX).glob("*.jsonl"))) >= 2
+        with pytest.raises(DataError, match="another process writes to this MLflow run"):
+            mine(lambda other: None, resume=run.run_id)
+
+    first = mine(lambda run: (run.log_metrics({"loss": 1.0}, 1), mine(other)))
+    assert history(first, "loss") == [(1, 1.0)]

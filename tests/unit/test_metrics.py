@@ -22,16 +22,41 @@ PLANTED = [  # label, what was read, edits
 ]
 
 
+POSITIONS = ((7, 10), (7, 8), (4, 7), (3, 7), (0, 1), (1, 1))  # kitten is the only label of six characters
+
+
 def test_ten_planted_predictions():
     scores = Scores.of([text for _, text, _ in PLANTED], [label for label, _, _ in PLANTED])
-    assert scores == Scores(rows=10, exact=2, edits=15, characters=34)
+    assert scores == Scores(rows=10, exact=2, edits=15, characters=34, positions=POSITIONS)
     assert scores.exact_match == 0.2
     assert scores.cer == pytest.approx(0.4411765, abs=1e-7)  # 15 / 34
 
 
 @pytest.mark.parametrize(("label", "text", "edits"), PLANTED)
 def test_edits(label, text, edits):
-    assert Scores.of([text], [label]) == Scores(1, int(edits == 0), edits, len(label))
+    scores = Scores.of([text], [label])
+    assert (scores.rows, scores.exact, scores.edits, scores.characters) == (1, int(edits == 0), edits, len(label))
+
+
+@pytest.mark.parametrize(
+    ("texts", "labels", "positions", "shares"),
+    [
+        (["abc"], ["abc"], ((1, 1), (1, 1), (1, 1)), (1.0, 1.0, 1.0)),
+        (["bc"], ["abc"], ((0, 1), (0, 1), (0, 1)), (0.0, 0.0, 0.0)),  # one character missing shifts all that follow
+        (["abcd"], ["ab"], ((1, 1), (1, 1)), (1.0, 1.0)),
+        (["ax", "ab", ""], ["ab", "abc", "a"], ((2, 3), (1, 2), (0, 1)), (2 / 3, 0.5, 0.0)),
+    ],
+)
+def test_positions(texts, labels, positions, shares):
+    scores = Scores.of(texts, labels)
+    assert scores.positions == positions
+    assert scores.by_position == shares
+
+
+def test_counts_are_a_list_and_back():
+    scores = Scores(10, 2, 15, 34, ((7, 10), (6, 8)))
+    assert scores.counts(3) == [10, 2, 15, 34, 7, 10, 6, 8, 0, 0]
+    assert Scores.from_counts([10, 2, 15, 34, 7, 10, 6, 8, 0, 0]) == scores
 
 
 @given(st.randoms(), st.integers(1, 10))
@@ -42,7 +67,7 @@ def test_scores_add_up_in_any_order(rng: random.Random, parts):
         (Scores.of([t for _, t, _ in p], [label for label, _, _ in p]) for p in (pairs[i::parts] for i in range(parts))),
         Scores(),
     )
-    assert total == Scores(10, 2, 15, 34)
+    assert total == Scores(10, 2, 15, 34, POSITIONS)
 
 
 def test_nothing_added_changes_nothing():

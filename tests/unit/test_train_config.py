@@ -26,7 +26,7 @@ def refusal(*overrides: str) -> str:
     ("override", "message"),
     [
         ("epochs=3", "unknown key epochs; known here: network, augment, train, loader, devices, tracking"),
-        ("train.epoch=3", "unknown key train.epoch; known here: epochs, batch_size, learning_rate"),
+        ("train.epoch=3", "unknown key train.epoch; known here: epochs, batch_size, optimizer, learning_rate"),
         ("network.width=[8, 8]", "unknown key network.width; known here: name, widths"),
         ("augment.rotation=3", "unknown key augment.rotation; known here: rotate, shear, zoom, shift"),
         ("devices.gpus=1", "unknown key devices.gpus; known here: cpus"),
@@ -67,6 +67,20 @@ def test_an_unknown_key_is_told_with_those_that_are_known(override, message):
         "train.weight_decay=-0.1",
         "train.clip_norm=0",
         "train.patience=0",
+        "train.optimizer=adamax",
+        "train.momentum=1",
+        "train.schedule=step",
+        "train.plateau_patience=0",
+        "train.plateau_factor=1",
+        "train.accumulate=0",
+        "train.accumulate=65",
+        "train.ema=1",
+        "train.ema=0",
+        "train.ema_batches=0",
+        "train.precision=float16",
+        "train.steps_per_call=0",
+        "train.checkpoint_minutes=0",
+        "train.checkpoint_steps=0",
         "train.seed=-1",  # NumPy takes 0 to 2**32 - 1,
         "train.seed=2147483648",  # and the step's seed is an int32
         "loader.window=0",
@@ -96,6 +110,11 @@ def test_an_impossible_value_is_told_with_its_key(override):
         ("network.depth=0", ("network", "depth"), 0),
         ("augment.rotate=0", ("augment", "rotate"), 0.0),
         ("train.final=1", ("train", "final"), 1.0),
+        ("train.ema=0.999", ("train", "ema"), 0.999),
+        ("train.ema=null", ("train", "ema"), None),
+        ("train.precision=mixed_bfloat16", ("train", "precision"), "mixed_bfloat16"),
+        ("train.determinism=true", ("train", "determinism"), True),
+        ("train.checkpoint_steps=100", ("train", "checkpoint_steps"), 100),
         ("devices.cpus=2", ("devices", "cpus"), 2),
         ("devices.cpus=null", ("devices", "cpus"), None),
         ("tracking.run_name=007", ("tracking", "run_name"), "007"),
@@ -127,5 +146,5 @@ def test_settings_are_frozen():
 
 
 def test_settings_order_decode_and_metrics_need_no_tensorflow():
-    code = "import sys, model.config, model.order, model.decode, model.metrics; sys.exit('tensorflow' in sys.modules)"
+    code = "import sys, model.config, model.order, model.decode, model.metrics, model.history, model.records; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

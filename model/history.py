@@ -1,0 +1,82 @@
+"""What is known after each epoch, and what follows from it: the best one, an early stop, a lower rate. Without TensorFlow."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from model.config import OptimiserSettings
+from model.metrics import Scores
+
+
+class Epoch(NamedTuple):
+    """What is known after an epoch. Losses are means over rows.
+
+    `images_per_second` and `waiting`, the share of time in which no data was there, are those of its training;
+    `seconds` covers training and validation; memory is that of this process, and the most that was taken on its first GPU.
+    """
+
+    epoch: int
+    train_loss: float
+    val_loss: float
+    val: Scores
+    learning_rate: float
+    images_per_second: float
+    waiting: float
+    seconds: float
+    memory_mib: float
+    gpu_memory_mib: float | None = None
+
+    def metrics(self) -> dict[str, float]:
+        """The numbers by the names that all runs share."""
+        found = {
+            "train_loss": self.train_loss,
+            "val_loss": self.val_loss,
+            "val_exact_match": self.val.exact_match,
+            "val_cer": self.val.cer,
+            "learning_rate": self.learning_rate,
+            "images_per_second": self.images_per_second,
+            "waiting_for_data": self.waiting,
+            "epoch_seconds": self.seconds,
+            "memory_mib": self.memory_mib,
+        }
+        if self.gpu_memory_mib is not None:
+            found["gpu_memory_mib"] = self.gpu_memory_mib
+        return found | {f"val_position_{i}": share for i, share in enumerate(self.val.by_position, start=1)}
+
+    def to_json(self) -> dict[str, Any]:
+        return self._asdict() | {"val": self.val.to_json()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Epoch":
+        return cls(**{**values, "val": Scores.from_json(values["val"])})
+
+
+def better(epoch: Epoch, best: Epoch) -> bool:
+    """By exact match, then by character errors, then by loss."""
+    return (epoch.val.exact, -epoch.val.edits, -epoch.val_loss) > (best.val.exact, -best.val.edits, -best.val_loss)
+
+
+def best_of(history: Sequence[Epoch]) -> Epoch | None:
+    """The best epoch, of equals the first."""
+    best = None
+    for epoch in history:
+        if best is None or better(epoch, best):
+            best = epoch
+    return best
+
+
+def is_over(history: Sequence[Epoch], settings: OptimiserSettings) -> bool:
+    """Whether the epochs are over, or validation has not improved for `patience` of them."""
+    best = best_of(history)
+    return best is not None and (len(history) >= settings.epochs or len(history) - best.epoch >= settings.patience)
+
+
+def rate_factor(history: Sequence[Epoch], settings: OptimiserSettings) -> float:
+    """What the learning rate is multiplied by after these epochs: 1, and less on each plateau."""
+    factor, since = 1.0, 0  # `since` is the epoch from which patience counts: of the best, or of the last change
+    best: Epoch | None = None
+    for epoch in history if settings.schedule == "plateau" else ():
+        if best is None or better(epoch, best):
+            best, since = epoch, epoch.epoch
+        elif epoch.epoch - since >= settings.plateau_patience:
+            factor, since = factor * settings.plateau_factor, epoch.epoch
+    return factor

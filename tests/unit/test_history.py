@@ -1,0 +1,92 @@
+"""What follows from the epochs so far: the best, the end, the rate. And that they come back from JSON as they were."""
+
+import json
+import math
+
+import pytest
+
+from model.config import OptimiserSettings
+from model.history import Epoch, best_of, is_over, rate_factor
+from model.metrics import Scores
+
+
+def epoch(number: int, exact: int, edits: int = 5, loss: float = 1.0) -> Epoch:
+    return Epoch(number, 2.0, loss, Scores(10, exact, edits, 40, ((9, 10), (3, 4))), 1e-3, 100.0, 0.01, 5.0, 800.0)
+
+
+def history(*exact: int) -> list[Epoch]:
+    return [epoch(number, n) for number, n in enumerate(exact, start=1)]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "best"),
+    [
+        (history(1, 3, 2), 2),
+        (history(3, 3, 3), 1),  # of equals the first
+        ([epoch(1, 3, edits=5), epoch(2, 3, edits=4)], 2),
+        ([epoch(1, 3, loss=1.0), epoch(2, 3, loss=0.9), epoch(3, 3, loss=0.95)], 2),
+        ([epoch(1, 3, loss=math.nan), epoch(2, 3, loss=0.9)], 1),
+    ],
+)
+def test_the_best_epoch(epochs, best):
+    assert best_of(epochs).epoch == best
+
+
+def test_before_the_first_there_is_no_best():
+    assert best_of([]) is None
+
+
+@pytest.mark.parametrize(
+    ("epochs", "patience", "over"),
+    [
+        ([], 1, False),
+        ([1], 1, False),
+        ([1, 1], 1, True),
+        ([1, 2], 1, False),
+        ([3, 2, 1], 3, False),
+        ([3, 2, 1, 2], 3, True),
+        ([1, 2, 3, 4, 5], 3, True),  # 5 epochs are all
+    ],
+)
+def test_the_end(epochs, patience, over):
+    assert is_over(history(*epochs), OptimiserSettings(epochs=5, patience=patience)) is over
+
+
+@pytest.mark.parametrize(
+    ("epochs", "factor"),
+    [
+        ([], 1.0),
+        ([1, 1], 1.0),
+        ([1, 1, 1], 0.5),
+        ([1, 1, 1, 1], 0.5),
+        ([1, 1, 1, 1, 1], 0.25),
+        ([1, 1, 2, 2], 1.0),
+        ([1, 1, 1, 2, 2, 2], 0.25),
+    ],
+)
+def test_the_rate_on_a_plateau(epochs, factor):
+    settings = OptimiserSettings(schedule="plateau", plateau_patience=2, plateau_factor=0.5)
+    assert rate_factor(history(*epochs), settings) == factor
+    assert rate_factor(history(*epochs), OptimiserSettings(plateau_patience=2)) == 1.0
+
+
+def test_an_epoch_comes_back_from_json():
+    before = epoch(3, 7, loss=0.1 + 0.2)
+    assert Epoch.from_json(json.loads(json.dumps(before.to_json()))) == before
+
+
+def test_metrics_by_their_names():
+    assert epoch(1, 7).metrics() == {
+        "train_loss": 2.0,
+        "val_loss": 1.0,
+        "val_exact_match": 0.7,
+        "val_cer": 0.125,
+        "learning_rate": 1e-3,
+        "images_per_second": 100.0,
+        "waiting_for_data": 0.01,
+        "epoch_seconds": 5.0,
+        "memory_mib": 800.0,
+        "val_position_1": 0.9,
+        "val_position_2": 0.75,
+    }
+    assert epoch(1, 7)._replace(gpu_memory_mib=5.0).metrics()["gpu_memory_mib"] == 5.0
