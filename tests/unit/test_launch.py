@@ -26,12 +26,12 @@ def program(text: str) -> list[str]:
 
 
 def lost(text: str, workers: int = 3) -> LostWorkerError:
-    began = time.monotonic()
+    began, others = time.monotonic(), children()  # such as the Java of other tests
     with pytest.raises(LostWorkerError) as caught:
         launch(program(text), workers)
     assert time.monotonic() - began < 30
     assert "\n" not in str(caught.value)
-    assert children() == []
+    assert [child for child in children() if child not in others] == []
     return caught.value
 
 

@@ -40,7 +40,7 @@ REFUSED_OVERRIDES = [
     (["label.min_length=0"], ["label.min_length=0", "greater than or equal to 1"]),
     (["label.min_length=4", "label.max_length=2"], ["label:", "max_length 2 is below min_length 4"]),
     (["shards.rows=0"], ["shards.rows=0", "greater than or equal to 1"]),
-    (["shards.compression=gzip"], ["shards.compression='gzip'", "zstd|none"]),
+    (["shards.compression=gzip"], ["shards.compression='gzip'", "'lz4', 'zstd' or 'none'"]),
 ]
 
 READ_OVERRIDES = [
