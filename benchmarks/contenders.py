@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pyarrow.parquet as pq
 
 from benchmarks import measure
+from benchmarks.rounds import NotRunError
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = "conf/ingest/default.yaml"
@@ -42,10 +43,6 @@ class Measured(NamedTuple):
     cpu: float
     bytes: int
     mib: dict[str, float]
-
-
-class NotRunError(Exception):
-    """A contender did not do its work; says why."""
 
 
 def _ours(name: str, *command: str) -> Contender:

@@ -27,12 +27,12 @@ from benchmarks.contenders import (
     ROOT,
     Contender,
     Measured,
-    NotRunError,
     run_once,
 )
 from benchmarks.images import Made, link, made_images
 from benchmarks.measure import machine, versions
-from benchmarks.tables import bar, bar_lines, table, write_result
+from benchmarks.rounds import about, add_turns, alternate, parser
+from benchmarks.tables import bar, bar_lines, number, table, write_result
 
 RESULT = ROOT / "build/bench/ingest.json"
 PACKAGES = ("numpy", "pandas", "pillow", "kornia-rs", "pyarrow", "pyspark", "tensorflow", "petastorm", "datasets")
@@ -47,7 +47,9 @@ def main() -> None:
     chosen = [contender for contender in CONTENDERS if not args.only or contender.name in args.only]
     with made_images(made, args.keep_images) as images, tempfile.TemporaryDirectory(prefix="glyphmill-bench-") as work:
         sample = _sample(images, Path(work), made, min(made.count, args.slow_count or max(200, made.count // 20)))
-        runs, failures = _rounds(chosen, args.rounds, {False: (images, made.count), True: sample}, Path(work))
+        inputs, output = {False: (images, made.count), True: sample}, Path(work) / "output"
+        failures: dict[str, str] = {}
+        runs = alternate(chosen, args.rounds, lambda one: run_once(one, *inputs[one.slow], output), _told, failures)
     rows = summaries(chosen, runs, failures)
     result = {
         "images": made.name,
@@ -58,7 +60,8 @@ def main() -> None:
         "bars": bars(rows),
     }
     write_result(RESULT, result)
-    print("\n".join([table([cells(row) for row in rows]), "", *bar_lines(result["bars"]), "", *_about(result)]))
+    notes = [*_of_many(result), *about(result), f"written to {RESULT.relative_to(ROOT)}"]
+    print("\n".join([table([cells(row) for row in rows]), "", *bar_lines(result["bars"]), "", *notes]))
 
 
 def summaries(chosen: Sequence[Contender], runs: Mapping[str, Sequence[Measured]], failures: Mapping[str, str]) -> list[Row]:
@@ -99,37 +102,20 @@ def cells(row: Row) -> dict[str, str]:
     return {
         "contender": row["contender"],
         "images": f"{row['images']:,}" if "images" in row else "not run",
-        "images/s": _number(row.get("images_per_s")),
-        "min-max": "-".join(_number(speed) for speed in row.get("range", [None])),
-        "x limit": _number(row.get("to_limit"), 2),
-        "ours x": _number(row.get("ours_to_this"), 2),
-        "CPU s/1000": _number(row.get("cpu_s_per_1000"), 2),
-        "driver MiB": _number(kinds.get("driver") or None),
-        "JVM MiB": _number(kinds.get("jvm") or None),
-        "worker MiB": _number(kinds.get("worker") or None),
-        "MB": _number(row.get("mb_written"), 1),
+        "images/s": number(row.get("images_per_s")),
+        "min-max": "-".join(number(speed) for speed in row.get("range", [None])),
+        "x limit": number(row.get("to_limit"), 2),
+        "ours x": number(row.get("ours_to_this"), 2),
+        "CPU s/1000": number(row.get("cpu_s_per_1000"), 2),
+        "driver MiB": number(kinds.get("driver") or None),
+        "JVM MiB": number(kinds.get("jvm") or None),
+        "worker MiB": number(kinds.get("worker") or None),
+        "MB": number(row.get("mb_written"), 1),
     } | {name: word[row[name]] for name in ("verifies", "deduplicates", "accounts")}
 
 
-def _rounds(
-    chosen: Sequence[Contender], rounds: int, inputs: Mapping[bool, tuple[Path, int]], work: Path
-) -> tuple[dict[str, list[Measured]], dict[str, str]]:
-    """Runs every contender once a round, in an order that turns round each time; one that fails is not run again."""
-    runs: dict[str, list[Measured]] = {contender.name: [] for contender in chosen}
-    failures: dict[str, str] = {}
-    for number in range(rounds):
-        for contender in chosen[:: -1 if number % 2 else 1]:
-            if contender.name in failures:
-                continue
-            try:
-                found = run_once(contender, *inputs[contender.slow], work / "output")
-            except NotRunError as error:
-                failures[contender.name] = str(error)
-            else:
-                runs[contender.name].append(found)
-            said = failures.get(contender.name) or f"{found.images / found.seconds:,.0f} images/s in {found.seconds:.1f} s"
-            print(f"round {number + 1} of {rounds}: {contender.name}: {said}", file=sys.stderr, flush=True)
-    return runs, failures
+def _told(found: Measured) -> str:
+    return f"{found.images / found.seconds:,.0f} images/s in {found.seconds:.1f} s"
 
 
 def _sample(images: Path, work: Path, made: Made, count: int) -> tuple[Path, int]:
@@ -150,33 +136,18 @@ def _ratio(speeds: Sequence[float] | None, others: Sequence[float] | None) -> fl
     return median(speeds) / median(others) if speeds and others else None
 
 
-def _number(value: float | None, digits: int = 0) -> str:
-    return "-" if value is None else f"{value:,.{digits}f}"
-
-
-def _about(result: Mapping[str, Any]) -> list[str]:
-    failed = [f"not run: {row['contender']}: {row['failure']}" for row in result["rows"] if row["failure"]]
-    machine_line = ", ".join(f"{name} {value}" for name, value in result["machine"].items())
-    found = [f"{env}: " + ", ".join(f"{k} {v}" for k, v in names.items()) for env, names in result["versions"].items()]
-    few = [] if result["rows"][0].get("images", BARS_OF) >= BARS_OF else [f"the bars are those of {BARS_OF:,} images: {FEW}"]
-    return [*few, *failed, f"machine: {machine_line}", *found, f"written to {RESULT.relative_to(ROOT)}"]
+def _of_many(result: Mapping[str, Any]) -> list[str]:
+    measured = result["rows"][0].get("images", BARS_OF)
+    return [f"the bars are those of {BARS_OF:,} images: {FEW}"] if measured < BARS_OF else []
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=20_000, help="images (default 20000)")
-    parser.add_argument(
-        "--rounds", type=int, default=3, help="rounds; an odd number has a median that was measured (default 3)"
-    )
-    parser.add_argument(
+    options = parser(__doc__, 20_000)
+    add_turns(options)
+    options.add_argument(
         "--slow-count", type=int, help="images for contenders under 200 images/s (default a twentieth, at least 200)"
     )
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="these contenders only")
-    parser.add_argument("--seed", type=int, default=0, help="of the images")
-    parser.add_argument(
-        "--keep-images", action="store_true", help="leave the images in the temporary directory for the next run"
-    )
-    return parser.parse_args()
+    return options.parse_args()
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 from benchmarks.images import Made, made_images
 from benchmarks.loader_peers.contender import HEIGHT, WIDTH
 from benchmarks.measure import machine, run, size_of, versions
-from benchmarks.tables import bar, bar_lines, table, write_result
+from benchmarks.rounds import NotRunError, about, add_turns, alternate, parser
+from benchmarks.tables import bar, bar_lines, number, table, write_result
 from jobs.entry import ALLOCATOR
 from pipelines.config import IngestSettings
 from pipelines.ingest import ingest
@@ -65,17 +66,20 @@ CONTENDERS = (
 )
 
 
-class NotRunError(Exception):
-    """A contender did not do its work; says why."""
-
-
 def main() -> None:
     args = _arguments()
     made = Made(args.count, seed=args.seed)
     chosen = [contender for contender in CONTENDERS if not args.only or contender.name in args.only]
     with made_images(made, args.keep_images) as images, tempfile.TemporaryDirectory(prefix="glyphmill-bench-") as work:
         inputs, failures = prepare(chosen, images, Path(work))
-        runs = _rounds(chosen, inputs, args, failures)
+        rows_of = open_dataset(str(inputs["shards"])).manifest.splits["train"]
+        runs = alternate(
+            chosen,
+            args.rounds,
+            lambda one: run_once(one, inputs[one.input], rows_of, args),
+            lambda found: f"{_steady(found):,.0f} rows/s",
+            failures,
+        )
         sizes = {name: size_of(place) for name, place in inputs.items() if place.exists()}
     rows = summaries(chosen, runs, failures)
     result = {
@@ -91,7 +95,9 @@ def main() -> None:
         "bars": bars(rows),
     }
     write_result(RESULT, result)
-    print("\n".join([table([cells(row) for row in rows]), "", *bar_lines(result["bars"]), "", *_about(result)]))
+    on_disk = "on disk: " + ", ".join(f"{name} {size / 2**20:,.0f} MiB" for name, size in sizes.items())
+    notes = [on_disk, *about(result), f"written to {RESULT.relative_to(ROOT)}"]
+    print("\n".join([table([cells(row) for row in rows]), "", *bar_lines(result["bars"]), "", *notes]))
 
 
 def prepare(chosen: Sequence[Contender], images: Path, work: Path) -> tuple[dict[str, Path], dict[str, str]]:
@@ -167,33 +173,14 @@ def cells(row: Row) -> dict[str, str]:
     """A row of the printed table."""
     return {
         "contender": row["contender"],
-        "rows/s": _number(row.get("rows_per_s")) if "rows_per_s" in row else "not run",
-        "min-max": "-".join(_number(speed) for speed in row.get("range", [None])),
-        "x limit": _number(row.get("to_limit"), 2),
-        "first epoch": _number(row.get("first_epoch_rows_per_s")),
-        "CPU s/million": _number(row.get("cpu_s_per_million"), 1),
-        "MiB": _number(row.get("mib")),
-        "of data": _number(row.get("mib_of_data")),
+        "rows/s": number(row.get("rows_per_s")) if "rows_per_s" in row else "not run",
+        "min-max": "-".join(number(speed) for speed in row.get("range", [None])),
+        "x limit": number(row.get("to_limit"), 2),
+        "first epoch": number(row.get("first_epoch_rows_per_s")),
+        "CPU s/million": number(row.get("cpu_s_per_million"), 1),
+        "MiB": number(row.get("mib")),
+        "of data": number(row.get("mib_of_data")),
     }
-
-
-def _rounds(
-    chosen: Sequence[Contender], inputs: Mapping[str, Path], args: argparse.Namespace, failures: dict[str, str]
-) -> dict[str, list[dict[str, Any]]]:
-    """Runs every contender once a round, in an order that turns round each time; one that fails is not run again."""
-    runs: dict[str, list[dict[str, Any]]] = {contender.name: [] for contender in chosen}
-    rows = open_dataset(str(inputs["shards"])).manifest.splits["train"]
-    for number in range(args.rounds):
-        for contender in chosen[:: -1 if number % 2 else 1]:
-            if contender.name in failures:
-                continue
-            try:
-                runs[contender.name].append(run_once(contender, inputs[contender.input], rows, args))
-            except NotRunError as error:
-                failures[contender.name] = str(error)
-            said = failures.get(contender.name) or f"{_steady(runs[contender.name][-1]):,.0f} rows/s"
-            print(f"round {number + 1} of {args.rounds}: {contender.name}: {said}", file=sys.stderr, flush=True)
-    return runs
 
 
 def _steady(one: Mapping[str, Any]) -> float:
@@ -201,32 +188,12 @@ def _steady(one: Mapping[str, Any]) -> float:
     return one["rows"] / median(one["seconds"][1:])
 
 
-def _number(value: float | None, digits: int = 0) -> str:
-    return "-" if value is None else f"{value:,.{digits}f}"
-
-
-def _about(result: Mapping[str, Any]) -> list[str]:
-    failed = [f"not run: {row['contender']}: {row['failure']}" for row in result["rows"] if row["failure"]]
-    sizes = "on disk: " + ", ".join(f"{name} {size / 2**20:,.0f} MiB" for name, size in result["bytes"].items())
-    machine_line = ", ".join(f"{name} {value}" for name, value in result["machine"].items())
-    found = [f"{env}: " + ", ".join(f"{k} {v}" for k, v in names.items()) for env, names in result["versions"].items()]
-    return [*failed, sizes, f"machine: {machine_line}", *found, f"written to {RESULT.relative_to(ROOT)}"]
-
-
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=20_000, help="images (default 20000)")
-    parser.add_argument(
-        "--rounds", type=int, default=3, help="rounds; an odd number has a median that was measured (default 3)"
-    )
-    parser.add_argument("--epochs", type=int, default=4, help="epochs of each process, of which the first is told apart")
-    parser.add_argument("--batch", type=int, default=256, help="rows of a batch (default 256)")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="these contenders only")
-    parser.add_argument("--seed", type=int, default=0, help="of the images")
-    parser.add_argument(
-        "--keep-images", action="store_true", help="leave the images in the temporary directory for the next run"
-    )
-    return parser.parse_args()
+    options = parser(__doc__, 20_000)
+    add_turns(options)
+    options.add_argument("--epochs", type=int, default=4, help="epochs of each process, of which the first is told apart")
+    options.add_argument("--batch", type=int, default=256, help="rows of a batch (default 256)")
+    return options.parse_args()
 
 
 if __name__ == "__main__":

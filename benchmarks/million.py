@@ -8,7 +8,6 @@ on the tenth and 1,000 more. Seconds are without the start of the session. Drive
 together at one moment, worker MiB the largest Python worker, both resident. The bars are those of a million files.
 """
 
-import argparse
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from typing import Any
 from benchmarks import measure
 from benchmarks.contenders import CONTENDERS, ENVIRONMENT, OURS, ROOT, manifest_of
 from benchmarks.images import Made, link, made_images
+from benchmarks.rounds import parser
 from benchmarks.tables import bar, bar_lines, table, write_result
 
 RESULT = ROOT / "build/bench/ingest_million.json"
@@ -26,7 +26,7 @@ Row = dict[str, Any]
 
 
 def main() -> None:
-    args = _arguments()
+    args = parser(__doc__, 1_000_000).parse_args()
     made = Made(args.count, width=64, height=24, seed=args.seed, compress=1)
     with made_images(made, args.keep_images) as images, tempfile.TemporaryDirectory(prefix="glyphmill-bench-") as work:
         rows = _runs(made, images, Path(work))
@@ -95,16 +95,6 @@ def _cells(row: Row) -> dict[str, str]:
         "worker MiB": f"{row['worker_mib']}",
         "MB": f"{row['mb_written']:.1f}",
     }
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=1_000_000, help="files of the large run (default 1000000)")
-    parser.add_argument("--seed", type=int, default=0, help="of the images")
-    parser.add_argument(
-        "--keep-images", action="store_true", help="leave the images in the temporary directory for the next run"
-    )
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -23,6 +23,11 @@ def bar_lines(bars: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return lines
 
 
+def number(value: float | None, digits: int = 0) -> str:
+    """A cell: the number with commas, or a dash where there is none."""
+    return "-" if value is None else f"{value:,.{digits}f}"
+
+
 def table(rows: Sequence[Mapping[str, str]]) -> str:
     """A Markdown table; its columns are the keys of the first row, padded to equal width."""
     names = list(rows[0])

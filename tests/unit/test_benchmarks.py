@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.contenders import CONTENDERS, DEFAULT, LIMIT, OURS, Measured, NotRunError, run_once
+from benchmarks.contenders import CONTENDERS, DEFAULT, LIMIT, OURS, Measured, run_once
 from benchmarks.images import Made, image, label, link, made_images
 from benchmarks.ingest import bars, cells, summaries
 from benchmarks.measure import Ran, Watch, kind_of, run
 from benchmarks.million import bars as bars_of_a_million
+from benchmarks.rounds import NotRunError
 from benchmarks.tables import bar, bar_lines, table
 
 MADE = Made(count=12, width=64, height=24, drawn=4)
