@@ -50,11 +50,14 @@ train: $(READY)  ## train and register; without DATASET on a made sample [DATASE
 ui: $(READY)  ## compare the runs in the MLflow UI
 	python -m jobs.ui
 
-test: lint  ## lint, then all tests
-	python -m pytest
+# Files of tests run side by side: many of them wait, for a Java, a server or a worker that is to be missed.
+PYTEST := python -m pytest --numprocesses=3 --dist=loadfile
+
+test: lint  ## lint, then all tests [ARGS="-k ingest ..."]
+	$(PYTEST) $(ARGS)
 
 test-fast: $(READY)  ## the tests that are neither slow nor end to end
-	python -m pytest -m 'not slow and not e2e'
+	$(PYTEST) -m 'not slow and not e2e' $(ARGS)
 
 test-faults: $(READY)  ## kills, full disks, lost inputs, two writers, damage: all of them, some 45 minutes [ARGS="-k append ..."]
 	GLYPHMILL_FAULTS=all python -m pytest -m faults tests/faults $(ARGS)

@@ -5,7 +5,7 @@ import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import keras
 import numpy as np
@@ -97,7 +97,7 @@ def _write(path: Path, arrays: Arrays) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}.new")
     with new.open("wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, **cast(dict[str, Any], arrays))  # newer NumPy's types take any name for that of an option
         file.flush()
         os.fsync(file.fileno())
     new.replace(path)
