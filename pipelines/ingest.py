@@ -20,19 +20,8 @@ from pyarrow import fs as pafs
 from pipelines import VERSION, publish
 from pipelines.config import IngestOptions, IngestSettings
 from pipelines.errors import DataError
-from pipelines.groups import (
-    COPIES,
-    LISTING_FILE,
-    PASSING,
-    Group,
-    GroupResult,
-    Job,
-    Rewrite,
-    copies_in,
-    process_group,
-    read_parts,
-    rewrite_group,
-)
+from pipelines.facts import COPIES, copies_in, read_parts
+from pipelines.groups import LISTING_FILE, PASSING, Group, GroupResult, Job, Rewrite, process_group, rewrite_group
 from pipelines.images import FastImage
 from pipelines.lock import LEASE, Lock, locked
 from pipelines.manifest import Dataset, Manifest, open_dataset, versions

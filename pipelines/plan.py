@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.config import IngestSettings
-from pipelines.groups import PASSING, PLANNED, read_parts
+from pipelines.facts import PLANNED, read_parts
+from pipelines.groups import PASSING
 from pipelines.manifest import Dataset
 from pipelines.progress import Progress
 from pipelines.rejects import Reason, Reject

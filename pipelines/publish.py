@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 
 from pipelines.config import IngestSettings
 from pipelines.errors import DataError
-from pipelines.groups import FACTS, GroupResult, read_parts, read_statistics
+from pipelines.facts import FACTS, read_parts
+from pipelines.groups import GroupResult, read_statistics
 from pipelines.manifest import Accounting, Dataset, Manifest, Part, Shard, damage, manifest_name, publish
 from pipelines.rejects import Reason
 from pipelines.scan import path_text

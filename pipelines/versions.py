@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.errors import DataError
-from pipelines.groups import read_parts
+from pipelines.facts import read_parts
 from pipelines.lock import locked
 from pipelines.manifest import Dataset, Manifest, Part, damage, manifest_name, open_dataset, versions
 from pipelines.publish import finish

@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 from pyspark import __version__ as spark_version
 from pyspark.sql import SparkSession
 
-from pipelines.groups import COPIES, GroupResult, copies_in
+from pipelines.facts import COPIES, copies_in
+from pipelines.groups import GroupResult
 from pipelines.ingest import Facts, copies_of
 from pipelines.progress import Progress, polled, say
 from pipelines.repeats import EXAMPLES, Copy, repeated_in, shared_labels

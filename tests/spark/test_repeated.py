@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.errors import DataError
-from pipelines.groups import FACTS
+from pipelines.facts import FACTS
 from pipelines.ingest import Facts
 from pipelines.pool import PoolRunner
 from pipelines.repeats import Copy

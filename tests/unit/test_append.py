@@ -12,7 +12,7 @@ from PIL import Image
 
 from pipelines.config import IngestOptions, IngestSettings
 from pipelines.errors import DataError
-from pipelines.groups import read_parts
+from pipelines.facts import read_parts
 from pipelines.ingest import Ingested, ingest
 from pipelines.manifest import Dataset, open_dataset, versions
 from pipelines.publish import read_version_statistics

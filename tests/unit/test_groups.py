@@ -11,21 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.config import IngestSettings
-from pipelines.groups import (
-    FACTS,
-    PLANNED,
-    Fact,
-    GroupWriter,
-    Job,
-    Planned,
-    Rewrite,
-    contents,
-    copies_in,
-    judge,
-    read_facts,
-    read_statistics,
-    rewrite_group,
-)
+from pipelines.facts import FACTS, PLANNED, Fact, Planned, copies_in, read_facts
+from pipelines.groups import GroupWriter, Job, Rewrite, contents, judge, read_statistics, rewrite_group
 from pipelines.repeats import Repeat
 from pipelines.scan import path_bytes, path_text
 from pipelines.shards import pixels

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.config import IngestSettings
-from pipelines.groups import FACTS, PLANNED
+from pipelines.facts import FACTS, PLANNED
 from pipelines.manifest import Dataset, Manifest, Part
 from pipelines.plan import Plan, plan, survey
 from pipelines.scan import file_id

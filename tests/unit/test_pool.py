@@ -14,7 +14,8 @@ import pytest
 
 from pipelines.config import IngestSettings
 from pipelines.errors import DataError, SettingsError
-from pipelines.groups import FACTS, GroupResult
+from pipelines.facts import FACTS
+from pipelines.groups import GroupResult
 from pipelines.ingest import Facts, ingest
 from pipelines.manifest import Part
 from pipelines.pool import ATTEMPTS, PoolRunner

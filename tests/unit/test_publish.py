@@ -10,7 +10,8 @@ import pytest
 from pipelines import publish
 from pipelines.config import IngestOptions, IngestSettings
 from pipelines.errors import DataError
-from pipelines.groups import FACTS, GroupResult
+from pipelines.facts import FACTS
+from pipelines.groups import GroupResult
 from pipelines.ingest import ingest
 from pipelines.manifest import Accounting, Part, open_dataset, versions
 from pipelines.publish import account, carry_out, check_accounting

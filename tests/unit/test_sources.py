@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipelines.config import IngestOptions, IngestSettings
 from pipelines.errors import DataError, SettingsError
-from pipelines.groups import read_parts
+from pipelines.facts import read_parts
 from pipelines.ingest import ingest
 from pipelines.manifest import Dataset, open_dataset
 from pipelines.settings import build
