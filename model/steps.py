@@ -35,17 +35,18 @@ class Steps:
 
     @tf.function(reduce_retracing=True)
     def train(
-        self, batches: Iterator[Batch], first: tf.Tensor, count: tf.Tensor, sums: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Trains on `count` batches, of which the first is number `first` of all epochs (both () int64).
+        self, batches: Iterator[Batch], batch: Batch, first: tf.Tensor, count: tf.Tensor, sums: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, Batch]:
+        """Trains on `batch`, which is number `first` of all epochs, and on those that follow: `count` in all (both () int64).
 
-        Returns `sums`, (3,) float64, with what these batches add; and NONE, or the number of a batch whose loss or gradient
-        is no number: before it is applied, everything stops. A step waits for its data from when the step before it is done
-        (on GPUs: is handed to the device, so there the time is an upper bound).
+        Returns `sums`, (3,) float64, with what these batches add; NONE, or the number of a batch whose loss or gradient is no
+        number: before it is applied, everything stops; and the batch after the last, which was asked for while that was worked
+        on. A step waits for its data from when the step before it is done (on GPUs: is handed to the device, so there the time
+        is an upper bound).
         """
         bad = tf.constant(NONE, tf.int64)
         for step in tf.range(first, first + count):
-            batch, waited = self._timed(batches, sums)
+            following, came = self._following(batches)
             gradients, loss, weight, sound = self._strategy.run(self._gradients, args=(batch, step))
             if self._local(sound):
                 applied = self._local(self._strategy.run(self._apply, args=(gradients,)))
@@ -53,11 +54,13 @@ class Steps:
                     self._averages.update(applied)
                 found = [tf.cast(self._local(value), tf.float64) for value in (loss, weight)]
                 with tf.control_dependencies([applied]):
-                    sums = sums + tf.stack([*found, waited])
+                    waited = tf.maximum(came - self._now(), 0)
+                sums = sums + tf.stack([*found, waited])
+                batch = following
             else:
                 bad = step
                 break
-        return sums, bad
+        return sums, bad, batch
 
     @tf.function(reduce_retracing=True)
     def validate(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -70,14 +73,11 @@ class Steps:
         for step in tf.range(first, first + count):
             self._strategy.run(self._forward, args=(next(batches), step))
 
-    def _timed(self, batches: Iterator[Batch], done: tf.Tensor) -> tuple[Batch, tf.Tensor]:
-        """The next batch, and the seconds between `done` and its arrival."""
-        with tf.control_dependencies([done]):
-            asked = self._now()
-        with tf.control_dependencies([asked]):
-            batch = next(batches)
+    def _following(self, batches: Iterator[Batch]) -> tuple[Batch, tf.Tensor]:
+        """The next batch, and when it came."""
+        batch = next(batches)
         with tf.control_dependencies(tf.nest.flatten(batch, expand_composites=True)):
-            return batch, self._now() - asked
+            return batch, self._now()
 
     def _now(self) -> tf.Tensor:
         """Seconds, () float64. TensorFlow's own clock refuses to run when determinism is on."""

@@ -33,11 +33,13 @@ def strategy_for(settings: DeviceSettings, batch_size: int, cluster: Cluster = A
 
 
 def endless(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """`dataset` for readers who know where it ends, and never ask for more.
+    """`dataset`, then blank batches without end, for readers who know where it ends.
 
-    Else the workers of a cluster ask one another before each batch whether there is one, and the batches have no known size.
+    Of one that ends the workers of a cluster ask one another before each batch whether there is one, and its batches have no
+    known size.
     """
-    return dataset.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+    blank = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), dataset.element_spec)
+    return dataset.concatenate(tf.data.Dataset.from_tensors(blank).repeat())
 
 
 @contextmanager

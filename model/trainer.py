@@ -1,7 +1,7 @@
 """The training loop: one loop over tf.distribute, the same on one device, on many and on many hosts."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,11 +46,19 @@ class Trained:
     best: Epoch
 
 
+class _Feed:
+    """The batches that are to come, of which the next one is there already."""
+
+    def __init__(self, batches: Iterable[Batch]) -> None:
+        self.later = iter(batches)
+        self.next = next(self.later)
+
+
 class _Run(NamedTuple):
     """What one call of `fit` works with."""
 
     checkpoints: Checkpoints
-    batches: Iterator[Batch]
+    feed: "_Feed"
     progress: Progress
     termination: Termination
 
@@ -92,10 +100,11 @@ class Trainer:
         """
         checkpoints = Checkpoints(folder)
         state = self._resumed(checkpoints)
-        batches = iter(self._batches(self._settings.epochs, len(state.history) * self._loader.steps + state.step))
+        with self._loader.told_errors():
+            feed = _Feed(self._batches(self._settings.epochs, len(state.history) * self._loader.steps + state.step))
         left = self._loader.rows * (self._settings.epochs - len(state.history)) - round(state.sums[1])
         with Termination() as termination, Progress("train", left) as progress:
-            run = _Run(checkpoints, batches, progress, termination)
+            run = _Run(checkpoints, feed, progress, termination)
             while not is_over(state.history, self._settings):
                 state = self._epoch(state, run, on_epoch)
         best = best_of(state.history)
@@ -128,7 +137,7 @@ class Trainer:
         """The state with all batches of its epoch done. Raises Stopped, once it has saved."""
         every, saved = self._settings.checkpoint_steps, time.monotonic()
         while state.step < self._loader.steps:
-            before, state = state, self._call(state, run.batches)
+            before, state = state, self._call(state, run.feed)
             run.progress.advance(round(state.sums[1] - before.sums[1]), note=self._note(state))
             if self._agreement.any(run.termination.asked):
                 self._save(run.checkpoints, state)
@@ -139,13 +148,13 @@ class Trainer:
                 saved = time.monotonic()
         return state
 
-    def _call(self, state: State, batches: Iterator[Batch]) -> State:
+    def _call(self, state: State, feed: _Feed) -> State:
         """The state after one call of the compiled function. Raises DataError where a loss is no number."""
         began, first = time.monotonic(), len(state.history) * self._loader.steps + state.step
         count = self._count(state.step)
         numbers = tf.constant(first, tf.int64), tf.constant(count, tf.int64), tf.constant(state.sums, tf.float64)
         with self._loader.told_errors(), self._without_blank_statistics(state.step):
-            sums, bad = self._steps.train(batches, *numbers)
+            sums, bad, feed.next = self._steps.train(feed.later, feed.next, *numbers)
             loss, rows, waited = map(float, sums.numpy())
         if int(bad) != NONE:
             raise self._no_number(int(bad))
