@@ -29,7 +29,7 @@ export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-faults lint train ui package lock clean bench-ingest bench-ingest-million bench-loader bench-trainer
+.PHONY: help setup demo test test-fast test-faults lint train ui package lock clean bench-ingest bench-ingest-million bench-loader bench-trainer bench-train bench-inference bench-doctor
 
 help:  ## this list
 	@echo 'make TARGET [VARIABLE=value ...]'
@@ -83,6 +83,15 @@ bench-loader: $(READY) .venv-bench/.ready  ## the loader beside its peers and th
 
 bench-trainer: $(READY)  ## the training loop beside keras.Model.fit on data in memory [ARGS="--rounds 5 --set train.batch_size=32 ..."]
 	python -m benchmarks.trainer $(ARGS)
+
+bench-train: $(READY) .venv-bench/.ready  ## presets and a peer, each for the same time [BUDGET=600 DATASETS="text5 digits4 made" SYSTEMS="default fast ..." ARGS="--data DIR ..."]
+	python -m benchmarks.train $(if $(BUDGET),--budget '$(BUDGET)') $(if $(DATASETS),--datasets $(DATASETS)) $(if $(SYSTEMS),--systems $(SYSTEMS)) $(ARGS)
+
+bench-inference: $(READY)  ## ms per image on one core, one image at a time, through onnxruntime and TensorFlow [ARGS="--images 500 ..."]
+	python -m benchmarks.inference $(ARGS)
+
+bench-doctor: $(READY)  ## how many planted label errors the doctor ranks first [ARGS="--data DIR --budget 100 ..."]
+	python -m benchmarks.doctor $(ARGS)
 
 lock:  ## compile requirements/*.in to the lock files again [UPGRADE=yes: to the newest versions]
 	@test -x build/uv/bin/uv || { '$(or $(PYTHON),python3)' -m venv build/uv && build/uv/bin/python -m pip install --quiet uv; }

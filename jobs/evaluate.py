@@ -1,9 +1,9 @@
-"""A model judged on a split of a dataset.
+"""A model judged on a split of a dataset; --output also writes what tells why: a page, figures, numbers, a table of errors.
 
-python -m jobs.evaluate --model models:/glyphmill@champion --dataset data/shards --split test
+python -m jobs.evaluate --model models:/glyphmill@champion --dataset data/shards --split test --output evaluation
 """
 
-import json
+import tempfile
 from pathlib import Path
 
 from jobs import entry
@@ -15,28 +15,34 @@ def main() -> None:
     parser.add_argument("--model", required=True, metavar="URI_OR_DIR", help="MLflow URI, downloaded folder or bundle")
     parser.add_argument("--dataset", required=True, metavar="DIR_OR_URI", help="dataset folder, or DIR@3 for version 3")
     parser.add_argument("--split", default="test", help="train, val or test (default)")
-    parser.add_argument("--json", metavar="FILE", help="write all numbers and the wrong rows to this file")
+    parser.add_argument(
+        "--output", metavar="DIR", type=Path, help="write index.html, figures, SPLIT.json, SPLIT_errors.jsonl here"
+    )
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write all numbers and the wrong rows to this file")
     args = parser.parse_args()
     dataset = open_dataset(args.dataset)
     dataset.manifest.shards_of(args.split)
 
     from model.tracking import bundle_of
 
-    with bundle_of(args.model) as folder:
+    with bundle_of(args.model) as folder, tempfile.TemporaryDirectory() as scratch:
         entry.load_tensorflow()
         from model.evaluate import evaluate
+        from model.evaluation.findings import told
+        from model.evaluation.numbers import write_json
         from model.recognizer import Recognizer
 
-        evaluation = evaluate(Recognizer.load(folder), dataset, args.split)
-    scores = evaluation.scores
-    print(f"exact match           {scores.exact_match:.4f} ({scores.exact} of {scores.rows})")
-    print(f"character error rate  {scores.cer:.4f} ({scores.edits} edits in {scores.characters} characters)")
-    print(f"time                  {evaluation.ms_per_image:.2f} ms an image")
-    for wrong in evaluation.wrong[:10]:
-        print(f"wrong                 {wrong.path}: read {wrong.text!r} ({wrong.confidence:.2f}), label {wrong.label!r}")
-    if args.json:
-        summary = evaluation.summary() | {"wrong": [wrong._asdict() for wrong in evaluation.wrong]}
-        Path(args.json).write_text(json.dumps(summary, indent=1, ensure_ascii=False), encoding="utf-8")
+        output = args.output or Path(scratch)
+        output.mkdir(parents=True, exist_ok=True)
+        errors = output / f"{args.split}_errors.jsonl"
+        evaluation = evaluate(Recognizer.load(folder), dataset, args.split, errors)
+        print(*told(evaluation), sep="\n")
+        if args.json:
+            write_json(args.json, evaluation, errors)
+        if args.output:
+            from model.evaluation.page import write_page
+
+            print(f"page                  {write_page(evaluation, dataset, output, args.model)}")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,9 @@ def main() -> None:
     parser.add_argument("--verify", action="store_true", help="with --append: compare the bytes of known files too")
     parser.add_argument("--max-reject-fraction", type=float, metavar="F", help="publish nothing where more is bad (default 1)")
     parser.add_argument("--keep-rejects", type=int, metavar="N", help="copy up to N files of each reject reason (default 0)")
+    parser.add_argument(
+        "--exclude", metavar="FILE_OR_URI", help="leave out the files that this list names: a path or id a line"
+    )
     parser.add_argument("--runner", choices=("spark", "local"), default="spark", help="local: processes, without Spark")
     parser.add_argument("--workers", type=int, metavar="N", help="processes of the local runner (default: one for each core)")
     args = parser.parse_args()

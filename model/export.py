@@ -6,23 +6,27 @@ import shutil
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import model
 import pipelines
 from model.config import TrainSettings
+from model.decode import RULE_OF
 from model.recognizer import BUNDLE, NETWORK
 from pipelines.manifest import Manifest
+from pipelines.preprocess import ADDED
 
 if TYPE_CHECKING:
     import keras
 
 # All that `model.recognizer` imports of this repository: shipped with every bundle.
 CODE = {
-    "model": ("__init__", "decode", "recognizer"),
-    "pipelines": ("__init__", "charset", "errors", "images", "preprocess", "rejects", "settings"),
+    "model": ("__init__", "decode", "recognizer", "snapshots"),
+    "pipelines": ("__init__", "charset", "contrast", "errors", "images", "ink", "preprocess", "rejects", "settings"),
 }
+SIZES = 10  # how many sizes of the sources a bundle tells
 DATA = "data/bundle"  # where MLflow puts a data_path named bundle within a model's folder
 REQUIREMENTS = ("keras", "numpy", "pandas", "pillow", "pydantic", "pyyaml", "tensorflow")
 PREDICT = '''\
@@ -51,10 +55,17 @@ def write_bundle(folder: Path, network: "keras.Model", manifest: Manifest, setti
         "alphabet": manifest.alphabet,
         "image": manifest.settings["image"],
         "checks": manifest.settings["checks"],
-        "decode": "ctc_greedy",
+        "decode": RULE_OF[settings.network.head],
         "network": settings.network.model_dump(mode="json"),
         "metrics": {},
-        "dataset": {"fingerprint": manifest.fingerprint, "version": manifest.version, "splits": manifest.splits},
+        "dataset": {
+            "fingerprint": manifest.fingerprint,
+            "version": manifest.version,
+            "splits": manifest.splits,
+            # counts of label lengths, and of the sources' sizes as 200x100, the most frequent first: what to draw alike
+            "lengths": manifest.statistics["all"].get("lengths", {}),
+            "sizes": dict(islice(manifest.statistics["all"].get("sizes", {}).items(), SIZES)),
+        },
         "glyphmill": pipelines.VERSION,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "files": {NETWORK: hashlib.sha256((folder / NETWORK).read_bytes()).hexdigest()},
@@ -87,10 +98,11 @@ def requirements() -> list[str]:
 def model_card(bundle: dict[str, Any]) -> str:
     """A README for the downloaded folder, from its bundle."""
     metrics, image, dataset = bundle["metrics"], bundle["image"], bundle["dataset"]
+    steps = ", ".join([image["fit"], *(f"{step} {image[step]}" for step in ADDED if step in image)])
     return f"""# Glyphmill recogniser
 
 Reads text of the alphabet `{bundle["alphabet"]}` in images.
-Input is made {image["mode"]}, {image["height"]} x {image["width"]} pixels ({image["fit"]}).
+Input is made {image["mode"]}, {image["height"]} x {image["width"]} pixels ({steps}).
 
 | | |
 |---|---|

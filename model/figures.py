@@ -12,11 +12,15 @@ TOPS = {"scores": 1.02, "waiting": 0.05}  # shares, and where their axes end unl
 SHOWN_POSITIONS = 8  # colours that a reader can tell apart
 
 
-def curves(history: Sequence[Epoch]) -> dict[str, bytes]:
-    """Loss, scores, scores by position, learning rate, speed and waiting over the epochs."""
+def curves(history: Sequence[Epoch], best: Epoch | None = None) -> dict[str, bytes]:
+    """Loss, scores, scores by position, learning rate, speed and waiting over the epochs; the best one is marked.
+
+    None for `best` is the best by exact match.
+    """
+    best = best or best_of(history)
     metrics = [epoch.metrics() for epoch in history]
     named = {
-        "loss": ("CTC loss of a row, mean", {"training": "train_loss", "validation": "val_loss"}),
+        "loss": ("loss of a row, mean", {"training": "train_loss", "validation": "val_loss"}),
         "scores": ("validation split", {"exact match": "val_exact_match", "character error rate": "val_cer"}),
         "learning_rate": ("learning rate at the end of the epoch", {"": "learning_rate"}),
         "speed": ("images/s in training", {"": "images_per_second"}),
@@ -24,11 +28,11 @@ def curves(history: Sequence[Epoch]) -> dict[str, bytes]:
         "memory": ("resident memory, MiB", {"": "memory_mib"}),
     }
     drawn = {
-        name: _lines(history, {label: [found[metric] for found in metrics] for label, metric in series.items()}, title, name)
+        name: _lines(history, best, {label: [found[key] for found in metrics] for label, key in series.items()}, title, name)
         for name, (title, series) in named.items()
     }
     return drawn | {
-        "positions": _lines(history, _positions(history), "characters right, by their place in the label", "scores")
+        "positions": _lines(history, best, _positions(history), "characters right, by their place in the label", "scores")
     }
 
 
@@ -40,12 +44,11 @@ def _positions(history: Sequence[Epoch]) -> dict[str, list[float]]:
     return {f"character {place + 1}": [epoch.val.by_position[place] for epoch in history] for place in places}
 
 
-def _lines(history: Sequence[Epoch], series: Mapping[str, Sequence[float]], title: str, kind: str) -> bytes:
+def _lines(history: Sequence[Epoch], best: Epoch | None, series: Mapping[str, Sequence[float]], title: str, kind: str) -> bytes:
     figure, axes = axes_of(6.4, 3.6, title)
     epochs = [epoch.epoch for epoch in history]
     for name, values in series.items():
         axes.plot(epochs, values, marker=".", label=name)
-    best = best_of(history)
     if best is not None and len(history) > 1:
         axes.axvline(best.epoch, color="0.6", linewidth=1, linestyle=":", zorder=0, label=f"best epoch ({best.epoch})")
     highest = max((value for values in series.values() for value in values if math.isfinite(value)), default=1.0)

@@ -1,10 +1,13 @@
 """What is known after each epoch, and what follows from it: the best one, an early stop, a lower rate. Without TensorFlow."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from model.config import OptimiserSettings
 from model.metrics import Scores
+
+BY_EXACT_MATCH = OptimiserSettings()
 
 
 class Epoch(NamedTuple):
@@ -50,33 +53,37 @@ class Epoch(NamedTuple):
         return cls(**{**values, "val": Scores.from_json(values["val"])})
 
 
-def better(epoch: Epoch, best: Epoch) -> bool:
-    """By exact match, then by character errors, then by loss."""
+def better(epoch: Epoch, best: Epoch, settings: OptimiserSettings = BY_EXACT_MATCH) -> bool:
+    """By exact match, then by character errors, then by loss; or by loss alone. By at least `min_delta`, where that is set."""
+    if settings.monitor == "loss":
+        return math.isnan(best.val_loss) or epoch.val_loss < best.val_loss - settings.min_delta
+    if settings.min_delta:
+        return epoch.val.exact_match > best.val.exact_match + settings.min_delta
     return (epoch.val.exact, -epoch.val.edits, -epoch.val_loss) > (best.val.exact, -best.val.edits, -best.val_loss)
 
 
-def best_of(history: Sequence[Epoch]) -> Epoch | None:
+def best_of(history: Sequence[Epoch], settings: OptimiserSettings = BY_EXACT_MATCH) -> Epoch | None:
     """The best epoch, of equals the first."""
     best = None
     for epoch in history:
-        if best is None or better(epoch, best):
+        if best is None or better(epoch, best, settings):
             best = epoch
     return best
 
 
 def is_over(history: Sequence[Epoch], settings: OptimiserSettings) -> bool:
     """Whether the epochs are over, or validation has not improved for `patience` of them."""
-    best = best_of(history)
+    best = best_of(history, settings)
     return best is not None and (len(history) >= settings.epochs or len(history) - best.epoch >= settings.patience)
 
 
 def rate_factor(history: Sequence[Epoch], settings: OptimiserSettings) -> float:
-    """What the learning rate is multiplied by after these epochs: 1, and less on each plateau."""
+    """What the learning rate is multiplied by after these epochs: 1, and less on each plateau, down to the floor."""
     factor, since = 1.0, 0  # `since` is the epoch from which patience counts: of the best, or of the last change
     best: Epoch | None = None
     for epoch in history if settings.schedule == "plateau" else ():
-        if best is None or better(epoch, best):
+        if best is None or better(epoch, best, settings):
             best, since = epoch, epoch.epoch
         elif epoch.epoch - since >= settings.plateau_patience:
             factor, since = factor * settings.plateau_factor, epoch.epoch
-    return factor
+    return max(factor, min(1.0, settings.plateau_floor / settings.learning_rate))

@@ -13,9 +13,12 @@ UNDECAYED = ["bias", "beta", "gamma"]  # biases and norms (Loshchilov & Hutter 2
 class Rate(keras.optimizers.schedules.LearningRateSchedule):
     """The learning rate at a step: linear warm-up, then a cosine or a constant, times a variable that the trainer lowers."""
 
-    def __init__(self, settings: OptimiserSettings, steps: int, factor: keras.Variable | None) -> None:
-        """`steps` is how many there are in all."""
+    def __init__(
+        self, settings: OptimiserSettings, steps: int, factor: keras.Variable | None, spent: keras.Variable | None = None
+    ) -> None:
+        """`steps` is how many there are in all. Where `spent` is given, it tells the share of them that counts as done."""
         super().__init__()
+        self._steps, self._spent = steps, spent
         warmup = round(settings.warmup * steps)
         self._settings, self._factor = settings, factor
         self._curve = keras.optimizers.schedules.CosineDecay(
@@ -27,7 +30,7 @@ class Rate(keras.optimizers.schedules.LearningRateSchedule):
         )
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
-        rate = self._curve(step)
+        rate = self._curve(step if self._spent is None else tf.convert_to_tensor(self._spent.value) * self._steps)
         return rate if self._factor is None else rate * tf.convert_to_tensor(self._factor.value)
 
     def get_config(self) -> dict[str, object]:
@@ -35,13 +38,18 @@ class Rate(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def make_optimizer(
-    settings: OptimiserSettings, steps: int, *, factor: keras.Variable | None = None, loss_scaling: bool = False
+    settings: OptimiserSettings,
+    steps: int,
+    *,
+    factor: keras.Variable | None = None,
+    spent: keras.Variable | None = None,
+    loss_scaling: bool = False,
 ) -> keras.optimizers.Optimizer:
-    """The optimiser for `steps` steps in all; the scheduled rate is multiplied by `factor`.
+    """The optimiser for `steps` steps in all; the scheduled rate is multiplied by `factor` (see also Rate for `spent`).
 
     With `loss_scaling` for float16, whose gradients vanish otherwise (Micikevicius et al. 2018, arXiv 1710.03740).
     """
-    rate = Rate(settings, steps, factor)
+    rate = Rate(settings, steps, factor, spent)
     optimizer = OPTIMIZERS[settings.optimizer](rate, settings)
     if optimizer.weight_decay is not None:
         optimizer.exclude_from_weight_decay(var_names=UNDECAYED)
@@ -54,8 +62,8 @@ def _sgd(rate: Rate, settings: OptimiserSettings) -> keras.optimizers.Optimizer:
 
 
 OPTIMIZERS: dict[str, Callable[[Rate, OptimiserSettings], keras.optimizers.Optimizer]] = {
-    "adamw": lambda rate, settings: keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay, beta_2=0.99),
-    "adam": lambda rate, settings: keras.optimizers.Adam(rate, beta_2=0.99),
+    "adamw": lambda rate, settings: keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay, beta_2=settings.beta_2),
+    "adam": lambda rate, settings: keras.optimizers.Adam(rate, beta_2=settings.beta_2),
     "sgd": _sgd,
     "adadelta": lambda rate, settings: keras.optimizers.Adadelta(rate),
 }

@@ -8,7 +8,8 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from model.decode import Reading, greedy
+from model.decode import Reading, readings
+from model.snapshots import Snapshots
 from pipelines.charset import Charset
 from pipelines.errors import DataError
 from pipelines.images import ImageChecks, decode
@@ -30,6 +32,15 @@ if TYPE_CHECKING:  # TensorFlow is imported when a network is loaded, so that wh
 BUNDLE = "bundle.json"
 NETWORK = "network.keras"
 BATCH = 64
+Watch = Callable[[str, Sequence[tuple[str, np.ndarray]]], None]  # is given each image's name and stages
+
+
+# Options that change a model's preprocessing, the setting, and what help says of them
+OVERRIDES = (
+    ("--no-auto-crop", ("crop", "none"), "keep the whole image where the model was trained on images cropped to their text"),
+    ("--force-invert", ("invert", "always"), "light for dark, whatever the background"),
+    ("--strong", ("stroke", "strong"), "make dark strokes wider: for thin ones"),
+)
 
 
 class Prediction(NamedTuple):
@@ -48,7 +59,7 @@ class Recognizer:
     def __init__(self, network: "keras.Model", bundle: dict[str, Any]) -> None:
         import tensorflow as tf
 
-        self.bundle = bundle
+        self.bundle, self.network = bundle, network
         self.charset = Charset(bundle["alphabet"])
         self.image = PreprocessSpec.model_validate(bundle["image"])
         self.checks = ImageChecks.model_validate(bundle["checks"])
@@ -58,7 +69,11 @@ class Recognizer:
             logits = network(tf.cast(images, tf.float32), training=False)
             return tf.argmax(logits, axis=-1), tf.reduce_max(tf.nn.softmax(logits), axis=-1)
 
+        def distributions(images: "tf.Tensor") -> "tf.Tensor":
+            return tf.nn.softmax(network(tf.cast(images, tf.float32), training=False))
+
         self._frames = tf.function(frames, input_signature=signature)
+        self._distributions = tf.function(distributions, input_signature=signature)
 
     @classmethod
     def load(cls, folder: str | Path) -> "Recognizer":
@@ -80,30 +95,47 @@ class Recognizer:
     def read_pixels(self, images: np.ndarray) -> list[Reading]:
         """Readings of preprocessed images, (N, H, W, C) uint8."""
         classes, probabilities = self._frames(images)
-        return greedy(classes.numpy(), probabilities.numpy(), self.charset)
+        return readings(self.bundle["decode"], classes.numpy(), probabilities.numpy(), self.charset)
 
-    def predict(self, images: Iterable[tuple[str, Any]], batch: int = BATCH) -> Iterator[Prediction]:
+    def read_distributions(self, images: np.ndarray) -> tuple[list[Reading], np.ndarray]:
+        """The same readings, and the probability of each class at each frame, (N, T, characters + 1) float32."""
+        found = self._distributions(images).numpy()
+        return readings(self.bundle["decode"], found.argmax(-1), found.max(-1), self.charset), found
+
+    def preparing(self, **image: str) -> "Recognizer":
+        """The same recogniser with other image settings than its bundle has, such as crop="none"."""
+        other = copy(self)
+        other.image = PreprocessSpec.model_validate(dict(self.image) | image)
+        return other
+
+    def predict(
+        self, images: Iterable[tuple[str, Any]], batch: int = BATCH, watch: Watch | None = None
+    ) -> Iterator[Prediction]:
         """A prediction for each (name, image), in order; an image is what `image_bytes` takes or an array.
 
         A bad image is a prediction with an error; the others in its batch are read all the same.
+        `watch` is given the name and the preprocessing stages of each image that could be decoded.
         """
         pending = iter(images)
         while group := list(islice(pending, batch)):
-            prepared = [(name, *self._prepare(image)) for name, image in group]
+            prepared = [(name, *self._prepare(name, image, watch)) for name, image in group]
             good = [pixels for _, pixels, _ in prepared if pixels is not None]
-            readings = iter(self.read_pixels(np.stack(good)) if good else [])
+            found = iter(self.read_pixels(np.stack(good)) if good else [])
             for name, pixels, error in prepared:
-                yield Prediction(name, error=error) if pixels is None else Prediction(name, *next(readings))
+                yield Prediction(name, error=error) if pixels is None else Prediction(name, *next(found)[:3])
 
-    def _prepare(self, image: Any) -> tuple[np.ndarray | None, str]:
+    def _prepare(self, name: str, image: Any, watch: Watch | None) -> tuple[np.ndarray | None, str]:
         try:
-            if isinstance(image, np.ndarray):
-                return self.image.apply(_from_array(image)), ""
-            return self.image.apply(decode(image_bytes(image), self.checks).image), ""
+            source = _from_array(image) if isinstance(image, np.ndarray) else decode(image_bytes(image), self.checks).image
         except Reject as reject:
             return None, f"{reject.reason.value}: {reject.detail}"
         except (OSError, ValueError) as error:
             return None, f"unreadable: {error}"
+        if watch is None:
+            return self.image.apply(source), ""
+        stages = self.image.stages(source)
+        watch(name, stages)
+        return stages[-1][1], ""
 
 
 def image_bytes(image: Any) -> bytes:
@@ -151,23 +183,38 @@ def write_predictions(predictions: Iterable[Prediction], form: str) -> int:
     return failed
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments that `jobs.predict` and the downloaded `predict.py` share."""
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="image files, folders, or - for a list on standard input")
+def add_arguments(parser: argparse.ArgumentParser, paths: str = "+") -> None:
+    """The arguments that `jobs.predict` and the downloaded `predict.py` share; `paths` is how many there are."""
+    parser.add_argument("paths", nargs=paths, metavar="PATH", help="image files, folders, or - for a list on standard input")
     parser.add_argument("--format", choices=["csv", "jsonl"], default="csv", help="csv (default) or JSON lines")
-    parser.add_argument("--batch", type=_positive, default=BATCH, help=f"images read at a time (default {BATCH})")
+    parser.add_argument("--batch", type=positive, default=BATCH, help=f"images read at a time (default {BATCH})")
+    parser.add_argument("--limit", type=positive, metavar="N", help="read only the first N files")
+    for option, setting, told in OVERRIDES:
+        parser.add_argument(option, action="append_const", dest="image", const=setting, default=[], help=told)
+    parser.add_argument(
+        "--save-debug",
+        metavar="DIR",
+        help="write each stage of each image's preprocessing as a PNG into this new or empty folder",
+    )
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """A number from 1 on, as an argument's type."""
     if int(text) < 1:
         raise ValueError
     return int(text)
 
 
+def predictions_of(recognizer: Recognizer, args: argparse.Namespace, images: Iterable[tuple[str, Any]]) -> Iterator[Prediction]:
+    """Predictions for (name, image) with what the parsed `args` say of preprocessing. Raises DataError for `--save-debug`."""
+    watch = Snapshots(args.save_debug) if args.save_debug else None
+    return recognizer.preparing(**dict(args.image)).predict(images, args.batch, watch)
+
+
 def predict_files(recognizer: Recognizer, args: argparse.Namespace) -> int:
     """Reads what the parsed `args` name and writes it to standard output; returns how many files had an error."""
-    images = ((path, Path(path)) for path in files_in(args.paths, sys.stdin))
-    return write_predictions(recognizer.predict(images, args.batch), args.format)
+    images = ((path, Path(path)) for path in islice(files_in(args.paths, sys.stdin), args.limit))
+    return write_predictions(predictions_of(recognizer, args, images), args.format)
 
 
 def main(folder: Path, argv: Sequence[str] | None = None) -> None:
@@ -177,7 +224,7 @@ def main(folder: Path, argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     try:
         predict_files(Recognizer.load(folder), args)
-    except DataError as error:
+    except (DataError, OSError) as error:
         sys.exit(f"error: {error}")
 
 

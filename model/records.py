@@ -9,9 +9,9 @@ from typing import Any
 from model.history import Epoch, best_of
 
 
-def records(history: Sequence[Epoch]) -> dict[str, Any]:
-    """The contents of each file, by its name. What is no number is null."""
-    best = best_of(history)
+def records(history: Sequence[Epoch], best: Epoch | None = None) -> dict[str, Any]:
+    """The contents of each file, by its name. What is no number is null. None for `best` is the best by exact match."""
+    best = best or best_of(history)
     return {
         "loss_metrics.json": [
             {"epoch": epoch.epoch, "train_loss": _number(epoch.train_loss), "val_loss": _number(epoch.val_loss)}
@@ -22,9 +22,9 @@ def records(history: Sequence[Epoch]) -> dict[str, Any]:
     }
 
 
-def write_records(folder: Path, history: Sequence[Epoch]) -> None:
+def write_records(folder: Path, history: Sequence[Epoch], best: Epoch | None = None) -> None:
     """Writes the files into `folder`."""
-    for name, content in records(history).items():
+    for name, content in records(history, best).items():
         (folder / name).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 

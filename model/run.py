@@ -1,7 +1,7 @@
 """One training run from end to end: train, judge on the test split, tell MLflow, register."""
 
-import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ from model.agreement import Agreement
 from model.cluster import Cluster
 from model.config import TrainSettings
 from model.evaluate import Evaluation, comparable, evaluate
+from model.evaluation.page import write_page
 from model.export import DATA, put_metrics, write_bundle
 from model.history import Epoch
 from model.mixture import Mixture
@@ -25,6 +26,19 @@ from pipelines.storage import locate
 
 ALONE = Cluster()
 NOWHERE = Path()  # the folder of a worker that writes nothing
+# What of an evaluation's summary is logged as metrics, beside exact match, character error rate and time.
+LOGGED = (
+    "exact_match_folded",
+    "exact_match_folded_found",
+    "cer_folded",
+    "character_precision",
+    "character_recall",
+    "auc",
+    "average_precision",
+    "calibration_error",
+    "ms_single_median",
+    "ms_single_p95",
+)
 
 
 class Result(NamedTuple):
@@ -93,9 +107,15 @@ def _run(trainer: Trainer, data: Mixture, settings: TrainSettings, output: Outpu
         trained = trainer.fit(output.folder, lambda epoch: run.log_metrics(epoch.metrics(), step=epoch.epoch))
         bundle = Path(scratch) / Path(DATA).name
         write_bundle(bundle, trained.model, _manifest(data), settings)
-        evaluation = evaluate(Recognizer.load(bundle), dataset, "test")  # what will be shipped, read back from its files
+        artifacts = Path(scratch) / "artifacts"
+        judged = artifacts / "evaluation"
+        judged.mkdir(parents=True)
+        recognizer = Recognizer.load(bundle)  # what will be shipped, read back from its files
+        evaluation = evaluate(recognizer, dataset, "test", judged / "test_errors.jsonl")
         run.log_metrics(_final_metrics(trained.best, evaluation))
-        _log_artifacts(run, Path(scratch) / "artifacts", dataset, trained, evaluation)
+        curves = figures.curves(trained.history, trained.best)
+        write_page(evaluation, dataset, judged, f"{preset}, run {run.run_id[:8]}", curves)
+        _log_artifacts(run, artifacts, dataset, trained, curves)
         model = run.log_model(bundle, put_metrics(bundle, evaluation.summary()))
         champion, against = _judge_champion(settings.tracking.registered_model, dataset)
         registered = run.register(model, evaluation, champion, against)
@@ -122,6 +142,7 @@ def _judge_champion(name: str, dataset: Dataset) -> tuple[Evaluation | None, str
 
 
 def _final_metrics(best: Epoch, evaluation: Evaluation) -> dict[str, float]:
+    told = evaluation.summary()
     return {
         "best_epoch": best.epoch,
         "best_val_exact_match": best.val.exact_match,
@@ -129,22 +150,18 @@ def _final_metrics(best: Epoch, evaluation: Evaluation) -> dict[str, float]:
         "test_exact_match": evaluation.scores.exact_match,
         "test_cer": evaluation.scores.cer,
         "test_ms_per_image": evaluation.ms_per_image,
-    }
+    } | {f"test_{name}": told[name] for name in LOGGED if told.get(name) is not None}
 
 
-def _log_artifacts(run: tracking.Run, folder: Path, dataset: Dataset, trained: Trained, evaluation: Evaluation) -> None:
+def _log_artifacts(run: tracking.Run, folder: Path, dataset: Dataset, trained: Trained, curves: Mapping[str, bytes]) -> None:
+    """Adds figures, history and the dataset's report to what is in `folder` already, and logs all of it."""
     drawn = folder / "figures"
     drawn.mkdir(parents=True)
-    for name, png in figures.curves(trained.history).items():
+    for name, png in curves.items():
         (drawn / f"{name}.png").write_bytes(png)
     history = folder / "history"
     history.mkdir()
-    write_records(history, trained.history)
-    judged = folder / "evaluation"
-    judged.mkdir()
-    (judged / "test.json").write_text(json.dumps(evaluation.summary(), indent=1))
-    with (judged / "test_errors.jsonl").open("w", encoding="utf-8") as lines:
-        lines.writelines(json.dumps(wrong._asdict(), ensure_ascii=False) + "\n" for wrong in evaluation.wrong)
+    write_records(history, trained.history, trained.best)
     write_report(dataset, locate(folder / "dataset"))
     (folder / "dataset" / "manifest.json").write_text(dataset.manifest.model_dump_json(indent=1))
     for part in folder.iterdir():

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import keras
 import tensorflow as tf
 
-from model import losses
+from model import heads
 from model.augment import augment
 from model.averages import Averages
 from model.config import TrainSettings
@@ -29,6 +29,7 @@ class Steps:
     ) -> None:
         self._model, self._optimizer, self._averages = model, optimizer, averages
         self._strategy, self._settings = strategy, settings
+        self.head = heads.of(settings.network)
         self._scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
         # The loss stays outside: its kernel for labels of any length is none of XLA's.
         self._network = tf.function(model, jit_compile=True) if settings.train.xla else model
@@ -120,12 +121,13 @@ class Steps:
         """The gradients of the sum of the losses over `rows`, scaled for the optimiser; and that sum itself."""
         variables = [variable.value for variable in self._model.trainable_variables]
         with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(losses.ctc(labels, lengths, self._logits(pixels, training=True)) * weights)
+            loss = tf.reduce_sum(self.head.losses(labels, lengths, self._outputs(pixels, training=True)) * weights)
             target = self._optimizer.scale_loss(loss / rows) if self._scaled else loss / rows
         return [*tape.gradient(target, variables), loss]
 
-    def _logits(self, pixels: tf.Tensor, training: bool) -> tf.Tensor:
-        return tf.cast(self._network(pixels, training=training), tf.float32)
+    def _outputs(self, pixels: tf.Tensor, training: bool) -> heads.Outputs:
+        outputs = self._network(pixels, training=training)
+        return tf.nest.map_structure(lambda logits: tf.cast(logits, tf.float32), outputs)
 
     def _apply(self, gradients: list[tf.Tensor]) -> tf.Tensor:
         """The number of updates after this one."""
@@ -151,7 +153,8 @@ class Steps:
 
     def _judge(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         images, labels, lengths, weights = batch
-        logits = self._logits(tf.cast(images, tf.float32), training=False)
-        loss = tf.reduce_sum(losses.ctc(labels, lengths, logits) * weights)
+        outputs = self._outputs(tf.cast(images, tf.float32), training=False)
+        loss = tf.reduce_sum(self.head.losses(labels, lengths, outputs) * weights)
+        logits = self.head.logits(outputs)
         probabilities = tf.nn.softmax(logits)
         return loss, tf.argmax(logits, axis=-1, output_type=tf.int32), tf.reduce_max(probabilities, axis=-1)

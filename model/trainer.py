@@ -11,6 +11,7 @@ import keras
 import psutil
 import tensorflow as tf
 
+from model import heads
 from model.agreement import Agreement
 from model.averages import Averages
 from model.checkpoints import Arrays, Checkpoints, Groups, State, named
@@ -27,9 +28,10 @@ from model.steps import NONE, Batch, Steps
 from model.strategy import endless
 from model.termination import Stopped, Termination
 from model.validation import Validation
+from model.warmstart import warm_start
 from pipelines.errors import DataError, SettingsError
 from pipelines.manifest import Dataset
-from pipelines.progress import Progress
+from pipelines.progress import Progress, say
 
 __all__ = ["Epoch", "Trained", "Trainer"]
 ALONE = Cluster()
@@ -39,7 +41,7 @@ SHOWN_IDS = 64
 
 @dataclass(frozen=True)
 class Trained:
-    """The model with its best weights, computing in float32, and how it got there."""
+    """The model with its best weights, of it the part that is shipped, computing in float32; and how it got there."""
 
     model: keras.Model
     history: tuple[Epoch, ...]
@@ -80,34 +82,40 @@ class Trainer:
             tf.config.experimental.enable_op_determinism()
         keras.utils.set_random_seed(train.seed)
         policy = precision_for(train.precision)
-        self._build = lambda: build(settings.network, mixture.image_shape, len(mixture.charset))
+        self._build = lambda: build(settings.network, mixture.image_shape, len(mixture.charset), mixture.longest)
         with strategy.scope(), computing_in(policy):
             self.model = self._build()
             self._factor = keras.Variable(1.0, trainable=False, name="factor") if train.schedule == "plateau" else None
+            # the share of `train.minutes` that is gone: the schedule follows it
+            self._spent = keras.Variable(0.0, trainable=False, name="spent") if train.minutes else None
             steps = self._loader.steps * train.epochs
-            self._optimizer = make_optimizer(train, steps, factor=self._factor, loss_scaling=policy == "mixed_float16")
+            self._optimizer = make_optimizer(
+                train, steps, factor=self._factor, spent=self._spent, loss_scaling=policy == "mixed_float16"
+            )
             self._optimizer.build(self.model.trainable_variables)
-        check_frames(mixture, self.model.output_shape[1])
+        heads.of(settings.network).check(mixture, self.model)
+        self._head, self._charset = settings.network.head, mixture.charset
         self._averages = Averages(self.model, train.ema, strategy) if train.ema else None
         self._steps = Steps(self.model, self._optimizer, self._averages, strategy, settings)
 
     def fit(self, folder: Path, on_epoch: Callable[[Epoch], None]) -> Trained:
-        """Trains until the epochs are over or validation has not improved for `patience` epochs.
+        """Trains until the epochs, or the minutes, are over or validation has not improved for `patience` epochs.
 
-        Goes on from the last checkpoint in `folder`, where there is one; only the chief reads and writes there, and calls
-        `on_epoch`, which comes before the checkpoint that has the epoch. The model is left with the weights of the best
-        epoch. Raises DataError with the ids of the rows where a loss is no number, and Stopped after a SIGTERM.
+        Goes on from the last checkpoint in `folder`, where there is one, and else starts from `train.init_from`. Only the
+        chief reads and writes there, and calls `on_epoch`, which comes before the checkpoint that has the epoch. The model is
+        left with the weights of the best epoch. Raises DataError with the ids of the rows where a loss is no number, and
+        Stopped after a SIGTERM.
         """
         checkpoints = Checkpoints(folder)
         state = self._resumed(checkpoints)
         with self._loader.told_errors():
             feed = _Feed(self._batches(self._settings.epochs, len(state.history) * self._loader.steps + state.step))
         left = self._loader.rows * (self._settings.epochs - len(state.history)) - round(state.sums[1])
-        with Termination() as termination, Progress("train", left) as progress:
+        with Termination() as termination, Progress("train", None if self._settings.minutes else left) as progress:
             run = _Run(checkpoints, feed, progress, termination)
-            while not is_over(state.history, self._settings):
+            while not is_over(state.history, self._settings) and self._spent_of(state) < 1:
                 state = self._epoch(state, run, on_epoch)
-        best = best_of(state.history)
+        best = best_of(state.history, self._settings)
         if best is None:
             raise DataError(f"{folder}: no epoch has ended")
         return Trained(self._best(checkpoints, best), state.history, best)
@@ -123,7 +131,7 @@ class Trainer:
                 val_loss, val = self._validate(run.termination)
                 epoch = self._told(state, val_loss, val, time.monotonic() - began)
                 after = State((*state.history, epoch))
-                if best_of(after.history) is epoch and self._cluster.chief:
+                if best_of(after.history, self._settings) is epoch and self._cluster.chief:
                     run.checkpoints.save_best(epoch.epoch, {"weights": self.model.weights})
         except Stopped:
             self._save(run.checkpoints, state)  # it judges again when it goes on
@@ -134,9 +142,9 @@ class Trainer:
         return after
 
     def _rest_of_epoch(self, state: State, run: _Run) -> State:
-        """The state with all batches of its epoch done. Raises Stopped, once it has saved."""
+        """The state with all batches of its epoch done, or the minutes over. Raises Stopped, once it has saved."""
         every, saved = self._settings.checkpoint_steps, time.monotonic()
-        while state.step < self._loader.steps:
+        while state.step < self._loader.steps and self._spent_of(state) < 1:
             before, state = state, self._call(state, run.feed)
             run.progress.advance(round(state.sums[1] - before.sums[1]), note=self._note(state))
             if self._agreement.any(run.termination.asked):
@@ -150,6 +158,8 @@ class Trainer:
 
     def _call(self, state: State, feed: _Feed) -> State:
         """The state after one call of the compiled function. Raises DataError where a loss is no number."""
+        if self._spent is not None:
+            self._spent.assign(self._spent_of(state))
         began, first = time.monotonic(), len(state.history) * self._loader.steps + state.step
         count = self._count(state.step)
         numbers = tf.constant(first, tf.int64), tf.constant(count, tf.int64), tf.constant(state.sums, tf.float64)
@@ -159,6 +169,13 @@ class Trainer:
         if int(bad) != NONE:
             raise self._no_number(int(bad))
         return State(state.history, state.step + count, (loss, rows, waited), state.seconds + time.monotonic() - began)
+
+    def _spent_of(self, state: State) -> float:
+        """The share of `train.minutes` that is gone, by the chief's clock; 0 where there is no such limit."""
+        if self._settings.minutes is None:
+            return 0.0
+        seconds = sum(epoch.seconds for epoch in state.history) + state.seconds
+        return self._agreement.sum([seconds * self._cluster.chief])[0] / (60 * self._settings.minutes)
 
     def _count(self, step: int) -> int:
         """How many steps the next call makes."""
@@ -224,7 +241,7 @@ class Trainer:
 
     def _note(self, state: State) -> str:
         loss, rows, waited = state.sums
-        best = best_of(state.history)
+        best = best_of(state.history, self._settings)
         known = f", best exact match {best.val.exact_match:.4f} in epoch {best.epoch}" if best else ""
         waiting = f"waiting for data {waited / state.seconds:.1%}"
         return f"epoch {len(state.history) + 1}/{self._settings.epochs}{known}, loss {loss / rows:.3f}, {waiting}"
@@ -253,7 +270,7 @@ class Trainer:
     def _save(self, checkpoints: Checkpoints, state: State) -> None:
         if self._cluster.chief:
             checkpoints.save_last(state, self._groups())
-            best = best_of(state.history)
+            best = best_of(state.history, self._settings)
             checkpoints.keep_best(best.epoch if best else 0)
 
     def _resumed(self, checkpoints: Checkpoints) -> State:
@@ -261,20 +278,33 @@ class Trainer:
         found = checkpoints.load_last(self._groups()) if self._cluster.chief else None
         text = self._agreement.message(found[0].to_json() if found else "")
         if not text:
+            self._warm_start()
             return State()
         self._put(found[1] if found else {}, self._groups())
         return State.from_json(text)
+
+    def _warm_start(self) -> None:
+        """Puts the weights of `train.init_from` in, on every worker, and into the averages. Raises DataError where none fit."""
+        if self._settings.init_from is None:
+            return
+        groups = {"model": self.model.weights}
+        if self._cluster.chief:
+            say(warm_start(self.model, self._head, self._charset, self._settings.init_from))
+        self._put({name: variable.numpy() for name, variable in named(groups)} if self._cluster.chief else {}, groups)
+        if self._averages is not None:
+            for average, weight in zip(self._averages.variables, self.model.trainable_variables, strict=True):
+                average.assign(weight.numpy())
 
     def _best(self, checkpoints: Checkpoints, best: Epoch) -> keras.Model:
         """The model with the weights of the best epoch, or one like it that computes in float32."""
         groups = {"weights": self.model.weights}
         self._put(checkpoints.load_best(best.epoch, groups) if self._cluster.chief else {}, groups)
         if all(layer.compute_dtype == "float32" for layer in self.model.layers):
-            return self.model
+            return heads.reader(self.model)
         with computing_in("float32"):
             plain = self._build()
         plain.set_weights(self.model.get_weights())
-        return plain
+        return heads.reader(plain)
 
     def _put(self, arrays: Arrays, groups: Groups) -> None:
         for name, variable in named(groups):
@@ -288,16 +318,6 @@ def check_batch(batch_size: int, replicas: int, accumulate: int) -> None:
         raise SettingsError(
             f"train.batch_size={batch_size} does not split over {replicas} devices with train.accumulate={accumulate};"
             f" take a multiple of {parts}"
-        )
-
-
-def check_frames(data: Mixture, frames: int) -> None:
-    """Raises DataError where the label that needs most time steps needs more than the network has."""
-    if data.ctc_frames > frames:
-        where = " and ".join(dataset.location.shown for dataset in data.datasets)
-        raise DataError(
-            f"{where}: labels of up to {data.longest} characters need {data.ctc_frames} time steps, and images"
-            f" {data.image_shape[1]} pixels wide give {frames}; ingest with a larger image.width or a smaller label.max_length"
         )
 
 

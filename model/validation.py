@@ -8,7 +8,7 @@ import tensorflow as tf
 from model.agreement import Agreement
 from model.cluster import Cluster
 from model.config import LoaderSettings
-from model.decode import greedy
+from model.decode import readings
 from model.loader import open_loader
 from model.metrics import Scores
 from model.mixture import Mixture
@@ -37,21 +37,21 @@ class Validation:
         with self._loader.told_errors():
             parts = self._strategy.distribute_datasets_from_function(lambda _: endless(self._loader.dataset(parts=self._parts)))
             for batch in islice(parts, self._loader.steps):
-                loss, found = self._scored(batch, steps.validate(batch))
+                loss, found = self._scored(batch, steps.validate(batch), steps.head.rule)
                 loss_sum, scores = loss_sum + loss, scores + found
                 between()
         loss_sum, *counts = self._agreement.sum([loss_sum, *scores.counts(self._longest)])
         scores = Scores.from_counts(map(round, counts))
         return loss_sum / scores.rows, scores
 
-    def _scored(self, batch: Batch, outputs: tuple[tf.Tensor, ...]) -> tuple[float, Scores]:
+    def _scored(self, batch: Batch, outputs: tuple[tf.Tensor, ...], rule: str) -> tuple[float, Scores]:
         """The sum of the losses of a batch, and the scores of its real rows."""
         loss_sum, scores = 0.0, Scores()
         local = self._strategy.experimental_local_results
         _, labels, _, weights = batch
         for loss, classes, sure, label, weight in zip(*map(local, (*outputs, labels, weights)), strict=True):
             real = weight.numpy() > 0
-            texts = [reading.text for reading in greedy(classes.numpy()[real], sure.numpy()[real], self._charset)]
-            scores += Scores.of(texts, self._charset.decode(label.numpy()[real]))
+            found = readings(rule, classes.numpy()[real], sure.numpy()[real], self._charset)
+            scores += Scores.of([reading.text for reading in found], self._charset.decode(label.numpy()[real]))
             loss_sum += float(loss)
         return loss_sum, scores

@@ -58,13 +58,14 @@ class IngestOptions(Settings):
 
     `append` adds what is new to the newest version; `verify` then also reads known files and compares their bytes.
     More than `max_reject_fraction` of the listed files rejected: nothing is published. `keep_rejects` files of each
-    reject reason are copied into the dataset.
+    reject reason are copied into the dataset. The files that the list `exclude` names are left out (see `exclusion`).
     """
 
     append: bool = False
     verify: bool = False
     max_reject_fraction: float = Field(default=1.0, ge=0, le=1)
     keep_rejects: int = Field(default=0, ge=0, le=1000)
+    exclude: str | None = Field(default=None, min_length=1)
 
     @model_validator(mode="after")
     def _check_verify(self) -> Self:

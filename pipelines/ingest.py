@@ -20,6 +20,7 @@ from pyarrow import fs as pafs
 from pipelines import VERSION, publish
 from pipelines.config import IngestOptions, IngestSettings
 from pipelines.errors import DataError
+from pipelines.exclusion import Exclusion, read_exclusion
 from pipelines.facts import COPIES, copies_in, read_parts
 from pipelines.groups import LISTING_FILE, PASSING, Group, GroupResult, Job, Rewrite, process_group, rewrite_group
 from pipelines.images import FastImage
@@ -35,6 +36,7 @@ from pipelines.storage import Location, locate, redacted
 
 FEW_FILES = 500
 MOSTLY = 0.5
+NAMED = 3  # entries that a note repeats
 FINGERPRINT_LENGTH = 32  # hex digits: 128 bits, and the most that fits MLflow's column for a dataset's digest
 OURS = {*SPLITS, "rejects", "rejected", "files", "statistics", "manifests", "report", STAGING, LEASE}
 T = TypeVar("T")
@@ -90,6 +92,7 @@ class _Work(NamedTuple):
     plan: Plan
     parent: Dataset | None
     options: IngestOptions
+    exclusion: Exclusion | None
     began: float
 
     @property
@@ -125,14 +128,15 @@ def ingest(
     if settings is None:
         newest = open_dataset(output.uri).manifest if versions(output) else None
         settings = IngestSettings.model_validate(newest.settings) if newest else IngestSettings()
+    exclusion = read_exclusion(options.exclude) if options.exclude else None
     found = survey(root, settings)  # before anything is made at the output: most mistakes show here
     with locked(output) as lock:
         _finish(output)  # another one may have been interrupted during the survey
         parent = open_dataset(output.uri) if versions(output) else None
-        todo = plan(found, settings, parent, verify=options.verify)
+        todo = plan(found, settings, parent, verify=options.verify, exclusion=exclusion)
         if parent and (stands := _stands_already(output, parent, todo, settings, options)):
             return stands
-        work = _stage(_Work(Job(root.uri, "", settings), root, output, todo, parent, options, began))
+        work = _stage(_Work(Job(root.uri, "", settings), root, output, todo, parent, options, exclusion, began))
         waited = time.monotonic()
         crew = runner()
         work = work._replace(began=began + time.monotonic() - waited)  # a session's start is no part of the ingest
@@ -292,6 +296,7 @@ def _publish(work: _Work, outcome: _Outcome, runner: Runner, lock: Lock) -> Mani
         accounting=publish.account(results, rejects, old),
         statistics=publish.summarised(statistics),
         leaks=outcome.leaks,
+        exclusions=(*(before.exclusions if before else ()), *([work.exclusion.record] if work.exclusion else [])),
         petastorm=publish.stage_petastorm(staged, settings, shards),
         tools=_tools() | runner.tools,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -331,8 +336,11 @@ def _notes(work: _Work, outcome: _Outcome) -> tuple[str, ...]:
 
 
 def _kept_notes(todo: Plan) -> tuple[str, ...]:
-    """What an older version's rows keep although the input says otherwise now."""
+    """What an older version's rows keep although the input says otherwise now, and what an exclusion list does not meet."""
     notes = []
+    if todo.strangers:
+        such = ", ".join(todo.strangers[:NAMED])
+        notes.append(f"warning: {len(todo.strangers)} entries of the exclusion list name no file of the input, such as {such}")
     if todo.gone:
         notes.append(f"{todo.gone} files of older versions are not in the input any more; their rows stay")
     if todo.relabelled:

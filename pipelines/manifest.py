@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError
 
 from pipelines.charset import Charset
 from pipelines.errors import DataError
+from pipelines.exclusion import ExclusionRecord
 from pipelines.settings import Settings
 from pipelines.split import SPLITS
 from pipelines.storage import Location, locate, redacted
@@ -54,6 +55,7 @@ class Manifest(Settings):
     """One version of a dataset.
 
     `files` are tables of what became of each listed file, `rejects` of what was not written, `tables` hold the statistics.
+    `exclusions` are the lists that files were left out by, in this version and those before it.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -73,6 +75,7 @@ class Manifest(Settings):
     accounting: Accounting
     statistics: dict[str, Any]
     leaks: dict[str, Any] = Field(default_factory=dict)
+    exclusions: tuple[ExclusionRecord, ...] = ()
     petastorm: bool
     tools: dict[str, str]
     created: str

@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.config import IngestSettings
+from pipelines.errors import DataError
+from pipelines.exclusion import Exclusion, excluded, with_reason
 from pipelines.facts import PLANNED, read_parts
 from pipelines.groups import PASSING
 from pipelines.manifest import Dataset
@@ -22,12 +24,14 @@ LABEL_REASONS = [
     reason.value for reason in (Reason.NO_LABEL, Reason.FOREIGN_CHARACTER, Reason.TOO_SHORT, Reason.TOO_LONG, Reason.NO_SPLIT)
 ]
 
+STAYS_OUT = "an older version was made without it, and it stays out; a new --output takes it"
+
 
 class Plan(NamedTuple):
     """`rows` (schema PLANNED, in the order of ids) are to be read; `digest` stands for all that was found.
 
     Of an older version's files `known` are in the input as they were, `gone` are not in it any more, and of `relabelled`
-    ones a table says something else now.
+    ones a table says something else now. `strangers` are entries of an exclusion list that name no file.
     """
 
     rows: pa.Table
@@ -35,6 +39,7 @@ class Plan(NamedTuple):
     known: int = 0
     gone: int = 0
     relabelled: int = 0
+    strangers: tuple[str, ...] = ()
 
 
 def survey(root: Location, settings: IngestSettings) -> pa.Table:
@@ -50,11 +55,23 @@ def survey(root: Location, settings: IngestSettings) -> pa.Table:
     )
 
 
-def plan(found: pa.Table, settings: IngestSettings, parent: Dataset | None, *, verify: bool = False) -> Plan:
-    """What of `found` is new beside the files of `parent`, by path, size and time. With `verify` its rows are read too."""
+def plan(
+    found: pa.Table,
+    settings: IngestSettings,
+    parent: Dataset | None,
+    *,
+    verify: bool = False,
+    exclusion: Exclusion | None = None,
+) -> Plan:
+    """What of `found` is new beside the files of `parent`, by path, size and time. With `verify` its rows are read too.
+
+    What `exclusion` names is rejected unread, and so is for ever what a version before was made without. Raises DataError
+    where it names a row of `parent`.
+    """
+    found, strangers = excluded(found, exclusion) if exclusion else (found, [])
     digest = _digest(found)
     if parent is None:
-        return Plan(found, digest)
+        return Plan(found, digest, strangers=tuple(strangers))
     names = ["id", "size", "mtime_ns", "sha256", "label", "split", "reason"]
     old = read_parts(parent.location, parent.manifest.files, names)
     written, rejected = old.filter(pc.is_null(old["reason"])), old.filter(pc.is_valid(old["reason"]))
@@ -62,6 +79,9 @@ def plan(found: pa.Table, settings: IngestSettings, parent: Dataset | None, *, v
     row = pc.index_in(found["id"], value_set=written["id"].combine_chunks())
     reject = pc.index_in(found["id"], value_set=newest["id"].combine_chunks())
     has_row = pc.is_valid(row)
+    _check_rows_stay(found.filter(has_row), parent)
+    stays_out = pc.fill_null(pc.equal(newest["reason"].take(reject), Reason.EXCLUDED.value), False)
+    found = with_reason(found, pc.and_(stays_out, pc.is_null(found["reason"])), Reason.EXCLUDED, pa.scalar(STAYS_OUT))
     mended = _mended(found, newest["reason"].take(reject), settings) & ~has_row.to_numpy()
     verdict = pc.if_else(has_row, pa.scalar(None, pa.string()), found["reason"])  # whatever a table says now, a row stays
     known = np.isin(_keys(found, verdict), _keys(lasting := _lasting(old), _planned_reason(lasting))) & ~mended
@@ -74,7 +94,18 @@ def plan(found: pa.Table, settings: IngestSettings, parent: Dataset | None, *, v
     gone = len(np.setdiff1d(old["id"].to_numpy(), found["id"].to_numpy()))
     stands = pa.table({name: written[name].take(row) for name in ("label", "split")})
     relabelled = _relabelled(found.filter(has_row), stands.filter(has_row), settings)
-    return Plan(rows.filter(pa.array(reads)), digest, int(known.sum()), gone, relabelled)
+    return Plan(rows.filter(pa.array(reads)), digest, int(known.sum()), gone, relabelled, tuple(strangers))
+
+
+def _check_rows_stay(found: pa.Table, parent: Dataset) -> None:
+    """Raises DataError where a file that has a row is to be left out now."""
+    named = found.filter(pc.fill_null(pc.equal(found["reason"], Reason.EXCLUDED.value), False))
+    if named.num_rows:
+        first, version = path_text(named["path"][0].as_py()), parent.manifest.version
+        raise DataError(
+            f"{parent.location.shown}: {named.num_rows} files that --exclude names have rows in version {version}, such as"
+            f" {first}; rows of a version never change: ingest with --exclude into a new --output"
+        )
 
 
 def _mended(found: pa.Table, reasons: pa.ChunkedArray, settings: IngestSettings) -> np.ndarray:

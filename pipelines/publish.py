@@ -33,7 +33,7 @@ COMMIT = "commit.json"
 PETASTORM = "_common_metadata"
 AGAIN = f"remove {STAGING} there and ingest again"
 # what was never read: it may not be there, or be larger than memory
-WITHOUT_BYTES = [r.value for r in (Reason.NO_IMAGE, Reason.VANISHED, Reason.UNREADABLE, Reason.TOO_LARGE)]
+WITHOUT_BYTES = [r.value for r in (Reason.NO_IMAGE, Reason.EXCLUDED, Reason.VANISHED, Reason.UNREADABLE, Reason.TOO_LARGE)]
 REJECTS = pa.schema([("path", pa.string()), ("reason", pa.string()), ("detail", pa.string())])
 
 
@@ -212,13 +212,18 @@ def account(results: Sequence[GroupResult], rejects: pa.Table, before: Accountin
 
 
 def check_accounting(input_uri: str, counted: Accounting, before: Accounting | None, most: float) -> None:
-    """Raises DataError where there is no row, or more than the fraction `most` of the files `counted` now was rejected."""
+    """Raises DataError where there is no row, or more than the fraction `most` of the files `counted` now was rejected.
+
+    Files that were excluded are none of the bad ones.
+    """
     reason = next(iter(counted.reasons), "")
     worst = f"{counted.reasons.get(reason)} {reason}, such as {counted.examples.get(reason)}"
     if not counted.written and not before:
         raise DataError(f"{input_uri}: none of its {counted.listed} files can be used: {worst}")
-    if counted.rejected > most * counted.listed:
-        share = f"{counted.rejected} of {counted.listed} files ({counted.rejected / counted.listed:.1%}) are rejected"
+    excluded = counted.reasons.get(Reason.EXCLUDED.value, 0)
+    bad, judged = counted.rejected - excluded, counted.listed - excluded
+    if bad > most * judged:
+        share = f"{bad} of {judged} files ({bad / judged:.1%}) are rejected"
         limit = f"more than --max-reject-fraction {most:g}; nothing is published"
         raise DataError(f"{input_uri}: {share}, {limit}; most are {worst}")
 

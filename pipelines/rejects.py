@@ -15,6 +15,7 @@ class Reason(str, Enum):
     ANIMATED = "animated"
     TOO_SMALL = "too_small"
     TOO_LARGE = "too_large"
+    EXCLUDED = "excluded"
     NO_LABEL = "no_label"
     NO_IMAGE = "no_image"
     NO_ROW = "no_row"

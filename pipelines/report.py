@@ -1,14 +1,12 @@
 """What a person sees of a dataset: figures, and one self-contained HTML page."""
 
-import base64
 from collections.abc import Mapping
 from typing import Any, NamedTuple
-
-import jinja2
 
 from pipelines.drift import Drift, drift_between
 from pipelines.figures import Cell, drift_figures, figures, grid, mean_image
 from pipelines.manifest import Dataset
+from pipelines.page import Page
 from pipelines.plotting import visible
 from pipelines.samples import RejectedFile, Thumbnail, sample_rejects, sample_rows, thumbnails
 from pipelines.samples import mean_image as mean_image_of
@@ -41,8 +39,8 @@ def write_report(dataset: Dataset, folder: Location, against: Dataset | None = N
     for name, data in drawn.items():
         folder.join(f"{name}.png").write_bytes(data)
     page = folder.join("index.html")
-    encoded = {name: base64.b64encode(data).decode() for name, data in drawn.items()}
-    page.write_bytes(_PAGE.render(_facts(dataset) | {"figures": encoded, "rejects": rejects, "drift": drift}).encode())
+    title = f"Dataset {dataset.manifest.fingerprint[:12]}, version {dataset.manifest.version}"
+    page.write_bytes(_PAGE.render(title, drawn, _facts(dataset) | {"rejects": rejects, "drift": drift}))
     return page
 
 
@@ -98,31 +96,8 @@ def _between(counts: Mapping[str, Mapping[str, int]]) -> dict[str, float]:
     return {f"{a} and {b}": jensen_shannon(counts[a], counts[b]) for i, a in enumerate(names) for b in names[i + 1 :]}
 
 
-_PAGE = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
-    """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>Dataset {{ manifest.fingerprint[:12] }}, version {{ manifest.version }}</title>
-<style>
-body { font: 15px/1.5 system-ui, "DejaVu Sans", sans-serif; margin: 0; background: #f3f5f7; color: #1f2933 }
-main { max-width: 70rem; margin: 0 auto; padding: 1.5rem 1rem 4rem }
-h1 { font-size: 1.7rem; margin: .5rem 0 } h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem }
-.card { background: #fff; border: 1px solid #dde3e8; border-radius: 8px; padding: .8rem 1rem; min-width: 0; overflow: auto }
-.two { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(28rem, 100%), 1fr)); gap: 1rem; align-items: start }
-.stack { display: grid; gap: 1rem }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: 1rem; margin: 1rem 0 }
-.tiles b { display: block; font-size: 1.5rem; line-height: 1.2; overflow-wrap: anywhere } .tiles span, .soft { color: #5f6c78; font-size: .87rem }
-.share { display: flex; height: .8rem; border-radius: 4px; overflow: hidden; margin: .6rem 0; background: #dde3e8 }
-table { border-collapse: collapse; width: 100% } td, th { border-bottom: 1px solid #e4e8ec; padding: .3rem .8rem .3rem 0; text-align: left; vertical-align: top }
-tr:last-child > td { border-bottom: 0 } td { overflow-wrap: anywhere } th, .tight { white-space: nowrap }
-.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
-img { max-width: 100%; display: block; margin: .3rem auto } code { overflow-wrap: anywhere; font-size: .87rem }
-.chars span { display: inline-block; margin: 0 .9rem .2rem 0; white-space: nowrap } .bad { color: #b3261e } summary { cursor: pointer }
-</style></head><body><main>
-{% macro figure(name) %}{% if name in figures %}<img alt="{{ name }}" src="data:image/png;base64,{{ figures[name] }}">{% endif %}{% endmacro %}
-{% macro card(name) %}{% if name in figures %}<div class="card">{{ figure(name) }}</div>{% endif %}{% endmacro %}
-{% macro n(value) %}{{ "{:,}".format(value) }}{% endmacro %}
-{% macro pairs(values) %}<table>{% for key, value in values.items() %}<tr><td class="tight">{{ key }}</td><td><code>{{ value }}</code></td></tr>{% endfor %}</table>{% endmacro %}
-{% macro shares(title, items) %}
+_PAGE = Page(
+    """{% macro shares(title, items) %}
 {% if items %}<div class="card"><table><tr><th>{{ title }}</th><th class="number">before</th><th class="number">after</th></tr>
 {% for i in items %}<tr><td>{{ i.name }}</td><td class="number">{{ "{:.2%}".format(i.before) }}</td><td class="number">{{ "{:.2%}".format(i.after) }}</td></tr>
 {% endfor %}</table></div>{% endif %}
@@ -208,6 +183,5 @@ The most frequent character stands <b>{{ "{:,.1f}".format(every.imbalance) }}</b
 
 <h2>How it was made</h2>
 <div class="two"><details class="card"><summary>Settings</summary>{{ pairs(settings) }}</details><details class="card"><summary>Tools</summary>{{ pairs(manifest.tools) }}</details></div>
-</main></body></html>
 """
 )

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeGuard, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -80,7 +80,7 @@ def _parse(cls: type[BaseModel], keys: list[str], text: str, whole: str) -> Any:
     field = cls.model_fields.get(keys[0])
     kinds = get_args(field.annotation) or (field.annotation,) if field else ()
     for kind in kinds:
-        if len(keys) > 1 and isinstance(kind, type) and issubclass(kind, BaseModel):
+        if len(keys) > 1 and _is_group(kind):
             return _parse(kind, keys[1:], text, whole)
     if str in kinds and text != "null":
         return text
@@ -91,22 +91,39 @@ def _parse(cls: type[BaseModel], keys: list[str], text: str, whole: str) -> Any:
 
 
 def _explain(cls: type[BaseModel], error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"]) or "settings"
+    keys, beside = _place(cls, error["loc"])
+    key = ".".join(keys) or "settings"
     if error["type"] == "extra_forbidden":
-        known = _keys_beside(cls, error["loc"])
-        return f"unknown key {key}; known here: {', '.join(known)}"
+        return f"unknown key {key}; known here: {', '.join(beside.model_fields)}"
+    if error["type"] == "union_tag_invalid":
+        return f"{key}.name={error['ctx']['tag']!r}: expected one of {error['ctx']['expected_tags']}"
     message = re.sub(r"^Value error, ", "", error["msg"])
     if error["type"] == "string_type":
         message += " (put it in quotes)"
     return f"{key}: {message}" if isinstance(error["input"], dict) else f"{key}={error['input']!r}: {message}"
 
 
-def _keys_beside(cls: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
-    for part in loc[:-1]:
-        annotation = cls.model_fields[str(part)].annotation
-        kinds = [annotation, *get_args(annotation)]
-        cls = next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
-    return list(cls.model_fields)
+def _place(cls: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[list[str], type[BaseModel]]:
+    """The keys that lead to an error, and the group of settings that the last of them stands in.
+
+    Where a key is one of several kinds of settings, pydantic's `loc` also has the name of the one that was chosen.
+    """
+    parts, keys = [str(part) for part in loc], list[str]()
+    while parts:
+        keys.append(parts.pop(0))
+        field = cls.model_fields.get(keys[-1])
+        if not parts or field is None:
+            break
+        kinds = [kind for kind in (field.annotation, *get_args(field.annotation)) if _is_group(kind)]
+        if len(kinds) > 1:
+            name = parts.pop(0)
+            kinds = [kind for kind in kinds if name in get_args(kind.model_fields["name"].annotation)]
+        cls = kinds[0] if kinds else cls
+    return [*keys, *parts], cls
+
+
+def _is_group(kind: Any) -> TypeGuard[type[BaseModel]]:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def _one_line(error: Exception) -> str:

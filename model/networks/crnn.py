@@ -1,19 +1,27 @@
-"""Convolutions that keep a quarter of the width as time steps, sequence layers, and logits for CTC.
+"""Convolutions that keep a quarter of the width as time steps, sequence layers, and logits for CTC, positions, or both.
 
 After Shi et al. 2015 (CRNN), made for CTC to start early on two cores. What decided that, measured on faint digits: sequence
 layers that look at their neighbours only (after 60 s 90% read exactly, where a BiLSTM reads nothing after 160 s).
+
+The head of positions: for each a learned slot looks over all time steps (cross-attention, Vaswani et al. 2017, arXiv
+1706.03762), as in the parallel decoder of Fang et al. 2021 (ABINet, arXiv 2103.06495).
 """
 
 import keras
-from keras import layers
+import numpy as np
+from keras import layers, ops
 
-from model.config import NetworkSettings
+from model.config import CrnnSettings
 
 BLANK_BIAS = -2.0  # at the start: an untrained CTC head otherwise settles on blanks first
+LOOKS = 4  # attention heads of a slot
 
 
-def build(settings: NetworkSettings, image_shape: tuple[int, int, int], characters: int) -> keras.Model:
-    """(N, H, W, C) pixels in 0 to 255 -> (N, W / 4, characters + 1) float32 logits."""
+def build(settings: CrnnSettings, image_shape: tuple[int, int, int], characters: int, longest: int) -> keras.Model:
+    """(N, H, W, C) pixels in 0 to 255 -> float32 logits, of CTC (N, W / 4, characters + 1), of positions (N, P, the same).
+
+    With both heads a mapping of `logits`, those of positions, and `ctc`.
+    """
     first, *rest = settings.widths
     image = keras.Input(image_shape, name="image")
     x = layers.Rescaling(1 / 127.5, offset=-1.0)(image)
@@ -34,12 +42,47 @@ def build(settings: NetworkSettings, image_shape: tuple[int, int, int], characte
     for _ in range(settings.depth):
         x = _along_time(x, settings)
     x = layers.Dropout(settings.dropout)(x)
-    logits = layers.Dense(characters + 1, dtype="float32", name="logits")
-    network = keras.Model(image, logits(x), name=settings.name)
-    kernel, bias = logits.get_weights()
+    if settings.head == "ctc":
+        return keras.Model(image, _frames(x, characters, "logits"), name=settings.name)
+    slots = _slots(x, settings.positions or longest)
+    logits = layers.Dense(characters + 1, dtype="float32", name="logits")(slots)
+    if settings.head == "positions":
+        return keras.Model(image, logits, name=settings.name)
+    return keras.Model(image, {"logits": logits, "ctc": _frames(x, characters, "ctc")}, name=settings.name)
+
+
+def _frames(x: keras.KerasTensor, characters: int, name: str) -> keras.KerasTensor:
+    """CTC's logits (N, T, characters + 1) of (N, T, units)."""
+    layer = layers.Dense(characters + 1, dtype="float32", name=name)
+    logits = layer(x)
+    kernel, bias = layer.get_weights()
     bias[characters] = BLANK_BIAS
-    logits.set_weights([kernel, bias])
-    return network
+    layer.set_weights([kernel, bias])
+    return logits
+
+
+def _slots(x: keras.KerasTensor, positions: int) -> keras.KerasTensor:
+    """(N, P, units) of (N, T, units): what each position's learned slot finds along the time steps.
+
+    The scores' kernel are the slots' queries, their bias says which time steps each prefers whatever stands there.
+    """
+    _, steps, units = x.shape
+    size = max(1, units // LOOKS)
+    look = layers.EinsumDense("ntu,ulp->nlpt", (LOOKS, positions, steps), bias_axes="lpt")
+    attention = layers.Softmax(axis=-1)(look(x))
+    kernel, _ = look.get_weights()
+    look.set_weights([kernel / np.sqrt(units), np.broadcast_to(_places(positions, steps), (LOOKS, positions, steps))])
+    values = layers.EinsumDense("ntu,uls->nlts", (LOOKS, steps, size))(x)
+    found = layers.EinsumDense("nlps,lsu->npu", (positions, units), bias_axes="pu")(ops.matmul(attention, values))
+    found = layers.LayerNormalization()(found)
+    thought = layers.Dense(units)(layers.Dense(2 * units, activation="relu")(found))
+    return layers.LayerNormalization()(layers.Add()([found, thought]))
+
+
+def _places(positions: int, steps: int) -> np.ndarray:
+    """(P, T) where slots look at the start: each at its share of the width, and softly at its neighbours'."""
+    centres, places = (np.arange(positions) + 0.5) / positions, (np.arange(steps) + 0.5) / steps
+    return -0.5 * (positions * (places[None] - centres[:, None])) ** 2
 
 
 def _conv(x: keras.KerasTensor, width: int, *, size: int = 3, stride: int = 1, active: bool = True) -> keras.KerasTensor:
@@ -51,7 +94,7 @@ def _norm(x: keras.KerasTensor) -> keras.KerasTensor:
     return layers.BatchNormalization(momentum=0.9)(x)  # Keras's 0.99 lags behind the weights in short runs
 
 
-def _along_time(x: keras.KerasTensor, settings: NetworkSettings) -> keras.KerasTensor:
+def _along_time(x: keras.KerasTensor, settings: CrnnSettings) -> keras.KerasTensor:
     if settings.sequence == "lstm":
         return layers.Bidirectional(layers.LSTM(settings.units // 2, return_sequences=True))(x)
     y = layers.Conv1D(settings.units, 3, padding="same", use_bias=False, kernel_initializer="he_normal")(x)

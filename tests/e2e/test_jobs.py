@@ -159,6 +159,7 @@ def test_training_registers_a_first_champion(work, trained):
     [
         "figures/loss.png",
         "figures/scores.png",
+        "evaluation/index.html",
         "evaluation/test.json",
         "evaluation/test_errors.jsonl",
         "dataset/index.html",
@@ -177,7 +178,18 @@ def test_checkpoints_are_kept(work, trained):
 
 
 def test_evaluation_says_what_training_said(work, trained):
-    told = good(work, "evaluate", "--model", "models:/glyphmill@champion", "--dataset", "shards", "--json", "scores.json")
+    told = good(
+        work,
+        "evaluate",
+        "--model",
+        "models:/glyphmill@champion",
+        "--dataset",
+        "shards",
+        "--json",
+        "scores.json",
+        "--output",
+        "judged",
+    )
     scores = json.loads((work / "scores.json").read_text())
     assert f"exact match {scores['exact_match']:.4f}, character error rate {scores['cer']:.4f}" in trained
     assert scores["rows"] == sum(part["rows"] for part in scores["by_length"].values())

@@ -67,6 +67,20 @@ def test_the_rejects_tables_are_the_same(folder, on_spark, in_a_loop):
     assert ours.num_rows == 4
 
 
+def test_spark_leaves_out_what_a_list_names(folder, spark, loop):
+    (folder / "bad.txt").write_text("0/0003.png\ncopy/0107.png\nnone.png\n")
+    options = IngestOptions(exclude=str(folder / "bad.txt"))
+    runners = {"spark-without": lambda: SparkRunner(spark), "loop-without": loop()}
+    ours, theirs = (
+        ingest(str(folder / "images"), str(folder / name), SETTINGS, runner, options).dataset.manifest
+        for name, runner in runners.items()
+    )
+    # copy/0108.png has no rival any more
+    assert ours.accounting.reasons == {"excluded": 2, "empty_file": 1, "duplicate": 1}
+    assert (ours.accounting.listed, ours.accounting.written) == (64, 60)
+    assert (ours.fingerprint, ours.accounting, ours.exclusions) == (theirs.fingerprint, theirs.accounting, theirs.exclusions)
+
+
 def test_the_manifest_names_the_version_of_spark(on_spark, spark):
     assert on_spark.manifest.tools["pyspark"] == spark.version
 

@@ -52,7 +52,7 @@ def make_dataset(
     return ingest(str(folder / "images"), str(folder / "shards"), settings, loop).dataset
 
 
-def plain(settings: object, shape: tuple[int, int, int], characters: int) -> keras.Model:
+def plain(settings: object, shape: tuple[int, int, int], characters: int, longest: int = 3) -> keras.Model:
     """A network whose rows do not touch one another: no batch normalisation, no dropout."""
     height, width, channels = shape
     layers = keras.layers

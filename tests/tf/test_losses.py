@@ -1,4 +1,4 @@
-"""CTC against counts made by hand, and against all alignments written out one by one."""
+"""CTC against counts made by hand, and against all alignments written out one by one; positions against logarithms."""
 
 import math
 from itertools import groupby, product
@@ -78,3 +78,32 @@ def test_it_runs_in_a_graph():
     logits = np.random.default_rng(0).normal(size=(2, 5, 4)).astype(np.float32)
     labels, lengths = np.array([[0, 1], [2, -1]], np.int32), np.array([2, 1], np.int32)
     np.testing.assert_allclose(tf.function(losses.ctc)(labels, lengths, logits), ctc(labels, lengths, logits), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("label", "probability"),
+    [
+        ([0, 1], 0.5 * 0.25),
+        ([2, 2], 0.125 * 0.125),
+        ([1], 0.25 * 0.125),  # the blank at the second place
+        ([], 0.125 * 0.125),
+    ],
+)
+@pytest.mark.parametrize("padding", [0, 1, 4])
+def test_positions_multiply(label, probability, padding):
+    """Two positions, each with 0.5, 0.25 and 0.125 for a, b and c, and 0.125 for the blank, where `c` is class 2."""
+    logits = tf.math.log(tf.tile([[[0.5, 0.25, 0.125, 0.125]]], [1, 2, 1]))
+    padded = np.array([label + [-1] * (max(len(label), 1) + padding - len(label))], np.int32)
+    (loss,) = losses.positions(tf.constant(padded), tf.constant([len(label)]), logits).numpy()
+    assert loss == pytest.approx(-math.log(probability), rel=1e-6)
+
+
+def test_positions_of_padding_give_no_gradient():
+    logits = tf.Variable(np.random.default_rng(0).normal(size=(2, 3, 4)), dtype=tf.float32)
+    with tf.GradientTape() as tape:
+        rows = losses.positions(tf.constant([[0, 1], [-1, -1]]), tf.constant([2, 0]), logits)
+        loss = tf.reduce_sum(rows * [1.0, 0.0])
+    gradient = tape.gradient(loss, logits).numpy()
+    assert np.isfinite(rows.numpy()).all()
+    assert (gradient[1] == 0).all()
+    assert (gradient[0] != 0).all()

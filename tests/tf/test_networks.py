@@ -4,14 +4,14 @@ import keras
 import numpy as np
 import pytest
 
-from model.config import NetworkSettings
+from model.config import CrnnSettings
 from model.networks import build
 
 pytestmark = pytest.mark.tf
 
 
 def network(shape=(16, 32, 1), characters=5, **changes) -> keras.Model:
-    return build(NetworkSettings(**({"widths": (4, 6), "units": 8, "depth": 1} | changes)), shape, characters)
+    return build(CrnnSettings(**({"widths": (4, 6), "units": 8, "depth": 1} | changes)), shape, characters, longest=3)
 
 
 def images(shape=(16, 32, 1), count=2) -> np.ndarray:

@@ -15,10 +15,21 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from jobs import predict
 from model.decode import greedy
 from model.export import CODE, REQUIREMENTS, model_card, put_metrics, requirements, write_bundle, write_code
 from model.networks import build
-from model.recognizer import Prediction, PyfuncModel, Recognizer, add_arguments, files_in, image_bytes, write_predictions
+from model.recognizer import (
+    Prediction,
+    PyfuncModel,
+    Recognizer,
+    add_arguments,
+    files_in,
+    image_bytes,
+    main,
+    write_predictions,
+)
+from pipelines.errors import SettingsError
 
 pytestmark = pytest.mark.tf
 LABEL = "17"
@@ -28,7 +39,7 @@ LABEL = "17"
 def network(digits, quick) -> keras.Model:
     """An untrained network that reads something in every picture: its logits are spread, its blank is not preferred."""
     keras.utils.set_random_seed(0)
-    made = build(quick().network, digits.manifest.image_shape, 10)
+    made = build(quick().network, digits.manifest.image_shape, 10, 3)
     logits = made.get_layer("logits")
     kernel, bias = logits.get_weights()
     logits.set_weights([kernel * 3, bias * 0])
@@ -78,6 +89,8 @@ def test_a_bundle_carries_what_it_needs(digits, bundle):
     assert held["alphabet"] == "0123456789"
     assert held["image"] == {"mode": "gray", "height": 16, "width": 32, "fit": "stretch", "background": 255}
     assert held["dataset"]["fingerprint"] == digits.manifest.fingerprint
+    assert held["dataset"]["lengths"] == {"2": 40, "3": 20}
+    assert held["dataset"]["sizes"] == {"32x16": 60}
     assert held["decode"] == "ctc_greedy"
     assert list(held["files"]) == ["network.keras"]
 
@@ -90,6 +103,9 @@ def test_metrics_are_put_in_and_told_on_the_card(copied):
     assert all(
         text in card for text in ("12 images", "0.7500", "0.0625", "`0123456789`", held["dataset"]["fingerprint"], "16 x 32")
     )
+    assert "32 pixels (stretch)." in card
+    held["image"] |= {"crop": "auto", "contrast": "clahe"}
+    assert "32 pixels (stretch, crop auto, contrast clahe)." in model_card(held)
     Recognizer.load(copied)
 
 
@@ -177,6 +193,69 @@ def test_a_batch_without_images_is_refused(capsys, batch):
     with pytest.raises(SystemExit, match="2"):
         parser.parse_args(["--batch", batch, "image.png"])
     assert "--batch" in capsys.readouterr().err
+
+
+def test_other_settings_than_the_bundles(recognizer, picture):
+    turned = recognizer.preparing(invert="always", crop="none")
+    assert turned.image.differences(recognizer.image) == {"invert": ("always", "never")}
+    assert one(turned, 255 - picture(LABEL))[:3] == one(recognizer, picture(LABEL))[:3]
+    with pytest.raises(ValueError, match="sideways"):
+        recognizer.preparing(invert="sideways")
+
+
+def test_a_watcher_sees_each_image_that_is_decoded(recognizer, png):
+    seen = []
+    images = [("a", png(LABEL)), ("bad", b""), ("b", png("38"))]
+    watched = list(recognizer.predict(images, 2, lambda name, stages: seen.append((name, [stage for stage, _ in stages]))))
+    assert watched == list(recognizer.predict(images, 2))
+    assert seen == [(name, ["source", "mode", "resize"]) for name in "ab"]
+
+
+def test_a_watchers_error_is_not_the_images(recognizer, png):
+    def full(name: str, stages: object) -> None:
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="the disk is full"):
+        list(recognizer.predict([("a", png(LABEL))], watch=full))
+
+
+def test_options_of_the_command_line(bundle, png, tmp_path, capsys):
+    images = tmp_path / "images"
+    images.mkdir()
+    for name in ("a", "b", "c"):
+        (images / f"{name}.png").write_bytes(png(LABEL))
+    main(bundle, [str(images), "--limit", "2", "--strong", "--no-auto-crop", "--save-debug", str(tmp_path / "stages")])
+    rows = capsys.readouterr().out.splitlines()
+    assert [row.partition(",")[0] for row in rows] == ["path", str(images / "a.png"), str(images / "b.png")]
+    assert sorted(path.name for path in (tmp_path / "stages").iterdir()) == [
+        f"0000{n}-{name}.png-{stage}.png"
+        for n, name in ((1, "a"), (2, "b"))
+        for stage in ("0-source", "1-mode", "2-resize", "3-stroke")
+    ]
+    with pytest.raises(SystemExit, match="holds something already"):
+        main(bundle, [str(images), "--save-debug", str(tmp_path / "stages")])
+
+
+def test_the_playground(bundle, tmp_path, monkeypatch, capsys):
+    arguments = ["--model", str(bundle), "--draw", "3", "--seed", "7", "--grid", str(tmp_path / "grid.png")]
+    monkeypatch.setattr(sys, "argv", ["predict", *arguments, "--save-debug", str(tmp_path / "stages")])
+    predict.main()
+    first, *rows, last = capsys.readouterr().out.splitlines()
+    labels = [row.split()[0] for row in rows]
+    assert first.split() == ["label", "text", "judged", "confidence"]
+    assert [label.isdigit() and 2 <= len(label) <= 3 for label in labels] == [True] * 3
+    assert all(("right" in row) == (row.split()[0] == row.split()[1]) for row in rows)
+    assert "of 3 read right" in last
+    assert last.endswith(f"--seed 7; pictures in {tmp_path / 'grid.png'}")
+    assert Image.open(tmp_path / "grid.png").width > 300
+    assert [path.name[6:].partition(".")[0] for path in sorted((tmp_path / "stages").glob("*-source.png"))] == labels
+
+
+@pytest.mark.parametrize("more", [[], ["--draw", "3", "image.png"]])
+def test_files_or_draw(monkeypatch, more):
+    monkeypatch.setattr(sys, "argv", ["predict", "--model", "x", *more])
+    with pytest.raises(SettingsError, match="--draw N to read new images; not both"):
+        predict.main()
 
 
 def test_no_image_has_no_prediction(recognizer):

@@ -50,6 +50,9 @@ def test_a_run_keeps_figures_scores_and_report(results, store):
     assert kept >= {
         "figures/loss.png",
         "figures/scores.png",
+        "evaluation/index.html",
+        "evaluation/confusions.png",
+        "evaluation/training_loss.png",
         "evaluation/test.json",
         "evaluation/test_errors.jsonl",
         "dataset/manifest.json",

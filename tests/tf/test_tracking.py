@@ -41,7 +41,7 @@ def bearer(name: str, alias: str) -> str:
 def bundle(digits, quick, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("made") / "bundle"
     keras.utils.set_random_seed(0)
-    write_bundle(folder, build(quick().network, digits.manifest.image_shape, 10), digits.manifest, quick())
+    write_bundle(folder, build(quick().network, digits.manifest.image_shape, 10, 3), digits.manifest, quick())
     return folder
 
 

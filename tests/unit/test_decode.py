@@ -1,38 +1,62 @@
-"""Best-path decoding on frames made by hand: every text, product and peak is written down."""
+"""Decoding of frames and positions made by hand: every text, product, peak and place is written down."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.decode import greedy
+from model.decode import greedy, positions, readings
 from pipelines.charset import Charset
 
 AB = Charset("ab")  # a is class 0, b is class 1, the blank is class 2
 
 
 @pytest.mark.parametrize(
-    ("classes", "probabilities", "text", "confidence", "characters"),
+    ("classes", "probabilities", "text", "confidence", "characters", "frames"),
     [
-        ([0, 2, 1], [0.9, 0.8, 0.5], "ab", 0.36, (0.9, 0.5)),
-        ([0, 0, 2, 1], [0.9, 0.8, 0.5, 0.7], "ab", 0.252, (0.9, 0.7)),
-        ([0, 0, 1, 1], [0.5, 1.0, 0.4, 0.2], "ab", 0.04, (1.0, 0.4)),
-        ([0, 2, 0, 2], [0.5, 0.5, 0.6, 1.0], "aa", 0.15, (0.5, 0.6)),
-        ([0, 2, 2, 0], [0.5, 0.5, 0.5, 0.5], "aa", 0.0625, (0.5, 0.5)),
-        ([1, 1, 1, 1], [0.1, 0.2, 0.3, 0.2], "b", 0.0012, (0.3,)),
-        ([2, 2, 1, 2], [1.0, 0.5, 0.25, 1.0], "b", 0.125, (0.25,)),
-        ([0, 1, 0, 1], [1.0, 1.0, 1.0, 1.0], "abab", 1.0, (1.0, 1.0, 1.0, 1.0)),
-        ([2, 2, 2], [0.5, 0.5, 0.4], "", 0.1, ()),
-        ([2], [0.7], "", 0.7, ()),
-        ([1], [0.7], "b", 0.7, (0.7,)),
-        ([1, 2], [0.0, 1.0], "b", 0.0, (0.0,)),
+        ([0, 2, 1], [0.9, 0.8, 0.5], "ab", 0.36, (0.9, 0.5), (0, 2)),
+        ([0, 0, 2, 1], [0.9, 0.8, 0.5, 0.7], "ab", 0.252, (0.9, 0.7), (0, 3)),
+        ([0, 0, 1, 1], [0.5, 1.0, 0.4, 0.2], "ab", 0.04, (1.0, 0.4), (1, 2)),
+        ([0, 2, 0, 2], [0.5, 0.5, 0.6, 1.0], "aa", 0.15, (0.5, 0.6), (0, 2)),
+        ([0, 2, 2, 0], [0.5, 0.5, 0.5, 0.5], "aa", 0.0625, (0.5, 0.5), (0, 3)),
+        ([1, 1, 1, 1], [0.1, 0.2, 0.3, 0.2], "b", 0.0012, (0.3,), (2,)),
+        ([2, 2, 1, 2], [1.0, 0.5, 0.25, 1.0], "b", 0.125, (0.25,), (2,)),
+        ([0, 1, 0, 1], [1.0, 1.0, 1.0, 1.0], "abab", 1.0, (1.0, 1.0, 1.0, 1.0), (0, 1, 2, 3)),
+        ([2, 2, 2], [0.5, 0.5, 0.4], "", 0.1, (), ()),
+        ([2], [0.7], "", 0.7, (), ()),
+        ([1], [0.7], "b", 0.7, (0.7,), (0,)),
+        ([1, 2], [0.0, 1.0], "b", 0.0, (0.0,), (0,)),
     ],
 )
-def test_frames_are_read(classes, probabilities, text, confidence, characters):
+def test_frames_are_read(classes, probabilities, text, confidence, characters, frames):
     (reading,) = greedy(np.array([classes]), np.array([probabilities], np.float32), AB)
     assert reading.text == text
     assert reading.confidence == pytest.approx(confidence, abs=1e-6)
     assert reading.characters == pytest.approx(characters)
+    assert reading.frames == frames
+
+
+@pytest.mark.parametrize(
+    ("classes", "probabilities", "text", "confidence", "characters", "frames"),
+    [
+        ([0, 1], [0.9, 0.5], "ab", 0.45, (0.9, 0.5), (0, 1)),
+        ([0, 0], [0.9, 0.5], "aa", 0.45, (0.9, 0.5), (0, 1)),  # equal neighbours are two characters
+        ([1, 2, 2], [0.5, 0.5, 0.8], "b", 0.2, (0.5,), (0,)),
+        ([0, 2, 1], [0.5, 0.5, 0.8], "ab", 0.2, (0.5, 0.8), (0, 2)),
+        ([2, 2], [0.5, 0.5], "", 0.25, (), ()),
+    ],
+)
+def test_positions_are_read(classes, probabilities, text, confidence, characters, frames):
+    (reading,) = positions(np.array([classes]), np.array([probabilities], np.float32), AB)
+    assert reading.text == text
+    assert reading.confidence == pytest.approx(confidence, abs=1e-6)
+    assert reading.characters == pytest.approx(characters)
+    assert reading.frames == frames
+
+
+@pytest.mark.parametrize(("rule", "text"), [("ctc_greedy", "a"), ("positions", "aa")])
+def test_a_rule_is_named(rule, text):
+    assert [reading.text for reading in readings(rule, np.array([[0, 0, 2]]), np.ones((1, 3)), AB)] == [text]
 
 
 def test_rows_are_read_each_for_itself():
@@ -45,8 +69,10 @@ def test_rows_are_read_each_for_itself():
 
 
 def test_what_comes_back_is_plain_python():
-    (reading,) = greedy(np.array([[0, 1]]), np.array([[0.5, 0.5]], np.float32), AB)
-    assert (type(reading.text), type(reading.confidence), {type(c) for c in reading.characters}) == (str, float, {float})
+    for rule in ("ctc_greedy", "positions"):
+        (reading,) = readings(rule, np.array([[0, 1]]), np.array([[0.5, 0.5]], np.float32), AB)
+        assert (type(reading.text), type(reading.confidence)) == (str, float)
+        assert ({type(c) for c in reading.characters}, {type(f) for f in reading.frames}) == ({float}, {int})
 
 
 def test_many_unsure_frames_do_not_overflow():

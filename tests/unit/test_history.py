@@ -32,6 +32,30 @@ def test_the_best_epoch(epochs, best):
     assert best_of(epochs).epoch == best
 
 
+@pytest.mark.parametrize(
+    ("losses", "min_delta", "best"),
+    [
+        ([3.0, 2.0, 2.5], 0, 2),
+        ([3.0, 2.0, 1.99], 0, 3),
+        ([3.0, 2.0, 1.99], 0.1, 2),
+        ([3.0, 2.95, 2.85], 0.1, 3),  # against the best, not against the epoch before
+        ([3.0, 2.95, 2.91], 0.1, 1),
+        ([math.nan, 2.0, math.nan], 0, 2),
+    ],
+)
+def test_the_best_epoch_by_loss(losses, min_delta, best):
+    """Whatever the exact match: it falls here."""
+    epochs = [epoch(i, 10 - i, loss=loss) for i, loss in enumerate(losses, start=1)]
+    settings = OptimiserSettings(monitor="loss", min_delta=min_delta, patience=1)
+    assert best_of(epochs, settings).epoch == best
+    assert is_over(epochs, settings) is (best < 3)
+
+
+@pytest.mark.parametrize(("min_delta", "best"), [(0, 3), (0.05, 3), (0.15, 2), (0.3, 1)])
+def test_the_best_epoch_by_exact_match_and_a_minimum_change(min_delta, best):
+    assert best_of(history(1, 3, 4), OptimiserSettings(min_delta=min_delta)).epoch == best
+
+
 def test_before_the_first_there_is_no_best():
     assert best_of([]) is None
 
@@ -68,6 +92,12 @@ def test_the_rate_on_a_plateau(epochs, factor):
     settings = OptimiserSettings(schedule="plateau", plateau_patience=2, plateau_factor=0.5)
     assert rate_factor(history(*epochs), settings) == factor
     assert rate_factor(history(*epochs), OptimiserSettings(plateau_patience=2)) == 1.0
+
+
+@pytest.mark.parametrize(("floor", "factor"), [(0, 0.25), (3e-4, 0.3), (1.0, 1.0)])
+def test_the_rate_has_a_floor(floor, factor):
+    settings = OptimiserSettings(schedule="plateau", plateau_patience=2, learning_rate=1e-3, plateau_floor=floor)
+    assert rate_factor(history(1, 1, 1, 1, 1), settings) == pytest.approx(factor)
 
 
 def test_an_epoch_comes_back_from_json():

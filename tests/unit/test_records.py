@@ -50,3 +50,9 @@ def test_everything(read):
     everything = read("all_metrics.json")
     assert [epoch["epoch"] for epoch in everything] == [1, 2, 3]
     assert everything[1] == SECOND
+
+
+def test_another_best_epoch_is_told(tmp_path):
+    """A run that goes by the loss has its own."""
+    write_records(tmp_path, HISTORY, HISTORY[2])
+    assert json.loads((tmp_path / "best_metrics.json").read_text())["epoch"] == 3

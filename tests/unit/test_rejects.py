@@ -6,7 +6,7 @@ from pipelines.rejects import Reason, Reject
 
 REASONS = """
     empty_file unreadable vanished not_an_image truncated decompression_bomb animated too_small too_large
-    no_label no_image no_row no_split foreign_character too_short too_long conflicting_label changed duplicate
+    excluded no_label no_image no_row no_split foreign_character too_short too_long conflicting_label changed duplicate
 """
 
 

@@ -26,8 +26,9 @@ def refusal(*overrides: str) -> str:
     ("override", "message"),
     [
         ("epochs=3", "unknown key epochs; known here: network, augment, train, loader, devices, tracking"),
-        ("train.epoch=3", "unknown key train.epoch; known here: epochs, batch_size, optimizer, learning_rate"),
+        ("train.epoch=3", "unknown key train.epoch; known here: epochs, "),
         ("network.width=[8, 8]", "unknown key network.width; known here: name, widths"),
+        ("network={name: multihead, depth: 3}", "unknown key network.depth; known here: name, widths, batch_norm"),
         ("augment.rotation=3", "unknown key augment.rotation; known here: rotate, shear, zoom, shift"),
         ("devices.gpus=1", "unknown key devices.gpus; known here: cpus"),
     ],
@@ -50,7 +51,15 @@ def test_an_unknown_key_is_told_with_those_that_are_known(override, message):
         "network.depth=-1",
         "network.dropout=1",
         "network.dropout=-0.1",
+        "network.head=attention",
+        "network.positions=0",
+        "network.ctc_weight=0",
         "augment.rotate=46",
+        "augment.contrast=[1.3, 0.8]",
+        "augment.contrast=[-1, 1]",
+        "augment.contrast=1.2",
+        "augment.noise=-0.1",
+        "augment.cutout=1.5",
         "augment.shear=-1",
         "augment.zoom=1",
         "augment.shift=1",
@@ -72,6 +81,11 @@ def test_an_unknown_key_is_told_with_those_that_are_known(override, message):
         "train.schedule=step",
         "train.plateau_patience=0",
         "train.plateau_factor=1",
+        "train.plateau_floor=-1",
+        "train.monitor=cer",
+        "train.min_delta=-0.1",
+        "train.init_from=",
+        "train.beta_2=1",
         "train.accumulate=0",
         "train.accumulate=65",
         "train.ema=1",
@@ -108,7 +122,12 @@ def test_an_impossible_value_is_told_with_its_key(override):
         ("network.widths=[16, 32]", ("network", "widths"), (16, 32)),
         ("network.sequence=lstm", ("network", "sequence"), "lstm"),
         ("network.depth=0", ("network", "depth"), 0),
+        ("network.name=letter_cnn", ("network", "name"), "letter_cnn"),
+        ("network.head=joint", ("network", "head"), "joint"),
         ("augment.rotate=0", ("augment", "rotate"), 0.0),
+        ("augment.contrast=[0.8, 1.3]", ("augment", "contrast"), (0.8, 1.3)),
+        ("train.monitor=loss", ("train", "monitor"), "loss"),
+        ("train.init_from=models:/glyphmill@champion", ("train", "init_from"), "models:/glyphmill@champion"),
         ("train.final=1", ("train", "final"), 1.0),
         ("train.ema=0.999", ("train", "ema"), 0.999),
         ("train.ema=null", ("train", "ema"), None),
@@ -124,6 +143,32 @@ def test_an_impossible_value_is_told_with_its_key(override):
 def test_a_setting_is_set(override, key, value):
     group, name = key
     assert getattr(getattr(read(TrainSettings, None, [override]), group), name) == value
+
+
+@pytest.mark.parametrize(
+    ("network", "told"),
+    [
+        (
+            "name: deep_multihead, sizes: [3]",
+            "network: sizes and dropouts need 4 values, one for each of widths; unit_dropouts 2",
+        ),
+        ("name: multihead, widths: [0]", "network.widths.0=0"),
+        ("name: 7", "network.name='7': expected one of 'crnn', 'multihead', 'letter_cnn', 'deep_multihead', 'crnn_ctc'"),
+    ],
+)
+def test_a_place_in_a_network_is_told_without_its_family(network, told):
+    assert told in refusal(f"network={{{network}}}")
+
+
+def test_a_network_without_a_name_is_ours():
+    for values in ({}, {"depth": 3}):
+        network = TrainSettings.model_validate({"network": values}).network
+        assert (network.name, network.head) == ("crnn", "ctc")
+
+
+def test_settings_come_back_from_json_with_their_family():
+    settings = read(TrainSettings, None, ["network.name=deep_multihead", "augment.contrast=[0.8, 1.3]"])
+    assert TrainSettings.model_validate_json(settings.model_dump_json()) == settings
 
 
 def test_a_file_and_overrides(tmp_path):

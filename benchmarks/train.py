@@ -1,0 +1,208 @@
+"""Every preset and a peer on the same images, split and cores, each for the same time, one after another; each an MLflow run.
+
+make bench-train                      # 600 s each, some 80 minutes a dataset; the result: build/bench/train.json
+make bench-train BUDGET=60 DATASETS=text5 SYSTEMS="default fast fast-plate-ocr"
+make bench-train DATASETS=made ARGS="--count 12000 --seed 1"
+
+Datasets: text5 and digits4 from the zips in --data; made, 62 characters, 4 to 6 a label, drawn. Each system ingests them as its
+own preset in conf/ingest/ has it, with the same split of rows. The time is that of training and validation, from the first step
+on. It may be passed by one validation; the published presets may end before, by their own early stopping. exact match and CER
+are those of the test split. images/s is the median of the epochs (fast-plate-ocr's with its validation); ms/image is inference
+in batches of 128 through TensorFlow, preprocessing apart. fast-plate-ocr's schedule goes by epochs: as many as its first ones,
+timed apart, promise to fit. The runs are in the experiment glyphmill-bench of the MLflow store, as `make ui` shows it.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks import train_data
+from benchmarks.measure import machine, run, versions
+from benchmarks.rounds import NotRunError, about
+from benchmarks.tables import bar, bar_lines, number, table, write_result
+from jobs.entry import ALLOCATOR
+from model.metrics import Scores
+from pipelines.errors import DataError
+from pipelines.manifest import Dataset
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULT = ROOT / "build/bench/train.json"
+BENCH_PYTHON = str(ROOT / ".venv-bench/bin/python")
+PACKAGES = ("numpy", "tensorflow", "keras", "mlflow", "fast-plate-ocr")
+EXPERIMENT = "glyphmill-bench"
+DATASETS = (*train_data.ZIPS, train_data.MADE)
+PUBLISHED = ("multihead_rgb", "letter_cnn", "multihead_gray", "deep_multihead", "crnn_ctc")
+OURS, FAST, PEER = "default", "fast", "fast-plate-ocr"
+SYSTEMS = (OURS, FAST, *PUBLISHED, PEER)
+LAST_EPOCH = 10_000
+Row = dict[str, Any]
+
+
+class Place(NamedTuple):
+    """Where a system finds a dataset's images, and where it may write."""
+
+    images: Path
+    work: Path
+
+
+def main() -> None:
+    args = _arguments()
+    os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{ROOT}/mlruns/mlflow.db")
+    rows: list[Row] = []
+    for name in args.datasets:
+        with tempfile.TemporaryDirectory(prefix="glyphmill-bench-") as scratch:
+            work = Path(scratch)
+            images = train_data.images_of(name, args.data, args.count, args.seed, work / "images")
+            for system in args.systems:
+                rows.append({"contender": f"{name}: {system}", "dataset": name, "system": system, "failure": None})
+                try:
+                    rows[-1] |= measure(system, Place(images, work / system), args)
+                except NotRunError as error:
+                    rows[-1]["failure"] = str(error)
+                print(f"{name}: {system}: {_told(rows[-1])}", file=sys.stderr, flush=True)
+    result = {
+        "budget_s": args.budget,
+        "seed": args.seed,
+        "machine": machine(),
+        "versions": {"default": versions(sys.executable, PACKAGES), "bench": versions(BENCH_PYTHON, PACKAGES)},
+        "rows": rows,
+        "bars": bars(rows),
+    }
+    write_result(RESULT, result)
+    notes = [f"budget {args.budget:g} s each", *about(result), f"written to {RESULT.relative_to(ROOT)}"]
+    print("\n".join([table([cells(row) for row in rows]), "", *bar_lines(result["bars"]), "", *notes]))
+
+
+def measure(system: str, place: Place, args: argparse.Namespace) -> Row:
+    """What a system came to. Raises NotRunError."""
+    place.work.mkdir()
+    try:
+        dataset = train_data.ingested(place.images, OURS if system == PEER else system, place.work / "shards")
+    except DataError as error:
+        raise NotRunError(str(error)) from None
+    count = dataset.manifest.accounting
+    if count.rejected:  # it would be judged on other rows than the others
+        raise NotRunError(f"{count.rejected} of {count.listed} images are none for it: {next(iter(count.examples.values()))}")
+    shown = {split: dataset.manifest.splits[split] for split in ("train", "val", "test")}
+    return {"rows": shown} | (_peer(dataset, place, args) if system == PEER else _ours(system, dataset, place, args))
+
+
+def _ours(preset: str, dataset: Dataset, place: Place, args: argparse.Namespace) -> Row:
+    config = ROOT / f"conf/train/{preset}.yaml"
+    options: dict[str, object] = {
+        "dataset": dataset.location.uri,
+        "config": config,
+        "output": place.work / "run",
+        "experiment": EXPERIMENT,
+    }
+    if preset in (OURS, FAST):  # whose schedule ends with the time
+        options["set"] = f"train.patience={LAST_EPOCH}"
+    return _reported(sys.executable, "ours", options, args)
+
+
+def _peer(dataset: Dataset, place: Place, args: argparse.Namespace) -> Row:
+    folder = train_data.write_annotations(dataset, place.images, place.work / "annotations")
+    found = _reported(BENCH_PYTHON, "fast_plate_ocr", {"input": folder, "output": place.work / "run"}, args)
+    scores = Scores.of(found.pop("texts"), train_data.labels_of(dataset, "test").values())
+    found |= {"exact_match": scores.exact_match, "cer": scores.cer}
+    return found | {"run_id": _logged(found, dataset, args)}
+
+
+def _reported(python: str, program: str, options: Mapping[str, object], args: argparse.Namespace) -> Row:
+    """The line of JSON that a program of train_peers ends with. Raises NotRunError."""
+    every = {**options, "minutes": args.budget / 60, "seed": args.seed}
+    words = [word for name, value in every.items() for word in (f"--{name}", str(value))]
+    try:
+        ran = run([python, "-m", f"benchmarks.train_peers.{program}", *words], ROOT, {"PYTHONPATH": str(ROOT), **ALLOCATOR})
+    except FileNotFoundError as error:
+        raise NotRunError(str(error)) from None
+    if ran.code:
+        raise NotRunError(ran.failure)
+    return json.loads(ran.output.splitlines()[-1])
+
+
+def _logged(found: Row, dataset: Dataset, args: argparse.Namespace) -> str:
+    """An MLflow run beside those of our own trainings, with the metrics' names that they have; returns its id."""
+    import mlflow
+
+    from model import tracking
+
+    tracking.connect()
+    mlflow.set_experiment(EXPERIMENT)
+    names = {
+        "exact_match": "test_exact_match",
+        "cer": "test_cer",
+        "ms_per_image": "test_ms_per_image",
+        "images_per_s": "images_per_second",
+    }
+    with mlflow.start_run(run_name=PEER) as begun:
+        mlflow.set_tags({"preset": PEER, "dataset": dataset.manifest.fingerprint})
+        mlflow.log_params({"budget_s": args.budget, "seed": args.seed, "epochs": found["epochs"], "weights": found["weights"]})
+        mlflow.log_metrics({names.get(name, name): value for name, value in found.items() if isinstance(value, float)})
+    return begun.info.run_id
+
+
+def bars(rows: Sequence[Row]) -> dict[str, Any]:
+    """By dataset: how far ahead of the best other system `default` is, what `fast` loses to it, and its share of the time.
+
+    The first is measured only where all others ran that can read such labels.
+    """
+    found: dict[str, Any] = {}
+    for name in dict.fromkeys(row["dataset"] for row in rows):
+        exact = {row["system"]: row.get("exact_match") for row in rows if row["dataset"] == name}
+        ms = {row["system"]: row.get("ms_per_image") for row in rows if row["dataset"] == name}
+        others = [exact.get(system) for system in (*PUBLISHED, PEER) if system != "letter_cnn"]
+        ours, fast = exact.get(OURS), exact.get(FAST)
+        ahead = None if ours is None or None in others else ours - max(others)  # type: ignore[type-var,operator]
+        lost = None if ours is None or fast is None else ours - fast
+        share = ms[FAST] / ms[OURS] if ms.get(OURS) and ms.get(FAST) else None  # type: ignore[operator]
+        found |= {
+            f"{name}_default_ahead": bar(ahead, 0.0),
+            f"{name}_fast_loses": bar(lost, 0.01, least=False),
+            f"{name}_fast_time_share": bar(share, 0.333, least=False),
+        }
+    return found
+
+
+def cells(row: Row) -> dict[str, str]:
+    """A row of the printed table."""
+    return {
+        "dataset": row["dataset"],
+        "system": row["system"],
+        "exact match": number(row.get("exact_match"), 4) if "exact_match" in row else "not run",
+        "CER": number(row.get("cer"), 4),
+        "weights": number(row.get("weights")),
+        "images/s": number(row.get("images_per_s")),
+        "ms/image": number(row.get("ms_per_image"), 2),
+        "epochs": number(row.get("epochs")),
+        "seconds": number(row.get("seconds")),
+    }
+
+
+def _told(row: Row) -> str:
+    return row["failure"] or f"exact match {row['exact_match']:.4f} after {row['seconds']:.0f} s"
+
+
+def _arguments() -> argparse.Namespace:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--budget", type=float, default=600, metavar="S", help="seconds for each training (default 600)")
+    options.add_argument("--datasets", nargs="+", choices=DATASETS, default=DATASETS, metavar="NAME", help=" ".join(DATASETS))
+    options.add_argument("--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS, metavar="NAME", help=" ".join(SYSTEMS))
+    options.add_argument("--data", type=Path, default=ROOT / "../shared/data", metavar="DIR", help="folder of the zips")
+    options.add_argument("--count", type=int, default=12_000, help="images of the dataset made (default 12000)")
+    options.add_argument("--seed", type=int, default=0, help="of trainings and made images")
+    args = options.parse_args()
+    missing = [name for name in args.datasets if name != train_data.MADE and not (args.data / train_data.ZIPS[name]).is_file()]
+    if missing:
+        names = ", ".join(train_data.ZIPS[name] for name in missing)
+        options.error(f"no {names} in {args.data}; name their folder with --data, or take --datasets {train_data.MADE}")
+    return args
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""One of our presets, trained for some minutes as `make train` does: an MLflow run. Prints what came out as a line of JSON."""
+
+import argparse
+import json
+from pathlib import Path
+from statistics import median
+
+from jobs import entry
+from model.config import TrainSettings
+from pipelines.manifest import open_dataset
+from pipelines.settings import read
+
+EPOCHS = 10_000  # so many that the time is over first, or validation does not get better any more
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--config", required=True, type=Path)
+    parser.add_argument("--output", required=True, type=Path)
+    parser.add_argument("--minutes", required=True, type=float)
+    parser.add_argument("--seed", required=True, type=int)
+    parser.add_argument("--experiment", required=True)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    args = parser.parse_args()
+    limits = [f"train.minutes={args.minutes}", f"train.epochs={EPOCHS}", f"train.seed={args.seed}", "train.steps_per_call=2"]
+    places = [
+        f"tracking.experiment={args.experiment}",
+        f"tracking.registered_model={args.experiment}",
+        "tracking.promote=never",
+    ]
+    settings = read(TrainSettings, args.config, [*limits, *places, *args.set])
+    entry.load_tensorflow()
+    from model.run import train
+
+    result = train(open_dataset(args.dataset), settings, args.config.stem, args.output)
+    if result is None:
+        raise SystemExit(f"error: {args.output} holds a finished run")
+    history, scores = result.trained.history, result.evaluation.scores
+    found = {
+        "run_id": result.run_id,
+        "exact_match": scores.exact_match,
+        "cer": scores.cer,
+        "weights": result.trained.model.count_params(),
+        "images_per_s": median(epoch.images_per_second for epoch in history),
+        "ms_per_image": result.evaluation.ms_per_image,
+        "seconds": sum(epoch.seconds for epoch in history),
+        "epochs": len(history),
+        "best_epoch": result.trained.best.epoch,
+    }
+    print(json.dumps(found), flush=True)
+
+
+if __name__ == "__main__":
+    entry.run(main)

@@ -1,0 +1,44 @@
+"""Networks as ONNX files: the same logits as the network's own, for any number of images."""
+
+import keras
+import numpy as np
+import pytest
+
+from model import heads
+from model.config import TrainSettings
+from model.networks import build
+from model.onnx import INPUT, OUTPUT, open_onnx, write_onnx
+
+pytestmark = pytest.mark.tf
+NETWORKS = {
+    "conv": {"widths": [4, 4], "units": 8, "depth": 1},
+    "lstm": {"widths": [4, 4], "units": 8, "depth": 1, "sequence": "lstm"},
+    "joint": {"widths": [4, 4], "units": 8, "depth": 1, "head": "joint"},
+    "multihead": {"name": "multihead", "widths": [4], "units": 4, "batch_norm": "each"},
+    "letter_cnn": {"name": "letter_cnn", "widths": [4]},
+    "deep_multihead": {"name": "deep_multihead", "widths": [4], "sizes": [3], "dropouts": [0.1], "last": 4, "units": [4, 4]},
+    "crnn_ctc": {"name": "crnn_ctc", "widths": [4], "units": 4, "lstm": [4]},
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_file_computes_what_the_network_does(name, tmp_path):
+    keras.utils.set_random_seed(0)
+    network = heads.reader(build(TrainSettings.model_validate({"network": NETWORKS[name]}).network, (16, 32, 1), 10, 3))
+    rng = np.random.default_rng(0)
+    network(rng.uniform(0, 255, (8, 16, 32, 1)), training=True)  # statistics that are not those of the start
+    write_onnx(network, tmp_path / "network.onnx")
+    logits = open_onnx(tmp_path / "network.onnx", threads=1)
+    for count in (1, 3):
+        images = rng.integers(0, 256, (count, 16, 32, 1), np.uint8)
+        np.testing.assert_allclose(logits(images), network(images.astype(np.float32), training=False), atol=1e-4)
+
+
+def test_the_file_names_its_input_and_output(tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    network = build(TrainSettings.model_validate({"network": NETWORKS["conv"]}).network, (16, 32, 3), 10, 3)
+    write_onnx(network, tmp_path / "network.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "network.onnx")
+    (image,), (logits,) = session.get_inputs(), session.get_outputs()
+    assert (image.name, image.type, image.shape[1:]) == (INPUT, "tensor(uint8)", [16, 32, 3])
+    assert (logits.name, logits.type, logits.shape[-1]) == (OUTPUT, "tensor(float)", 11)
