@@ -18,6 +18,7 @@ from model.evaluation.findings import told as lines
 from model.evaluation.numbers import numbers, write_json
 from model.evaluation.page import write_page
 from model.export import write_bundle
+from model.figures import curves
 from model.history import Epoch
 from model.metrics import Scores
 from model.networks import build
@@ -188,7 +189,7 @@ def test_all_numbers_are_json(confused, tmp_path):
 def page(confused, digits, tmp_path_factory):
     folder = tmp_path_factory.mktemp("page") / "new"
     history = [Epoch(n, 1 / n, 1 / n, confused.found.scores, 1e-3, 100.0, 0.01, 5.0, 800.0) for n in (1, 2)]
-    assert write_page(confused.found, digits, folder, "a <b>model</b>", history) == folder / "index.html"
+    assert write_page(confused.found, digits, folder, "a <b>model</b>", curves(history)) == folder / "index.html"
     return folder
 
 
