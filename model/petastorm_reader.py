@@ -1,5 +1,6 @@
 """The same shards through petastorm.make_reader: equal pixels and labels for each id, in petastorm's order."""
 
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Generator
 from contextlib import closing
@@ -52,6 +53,8 @@ class PetastormLoader(Loader):
         self._split, self._seed = split, seed
         self._apply = IngestSettings.model_validate(self._dataset.manifest.settings)
         self._known: OrderedDict[int, list[np.ndarray]] = OrderedDict()
+        # its own use of older Arrow, several lines for every row group
+        warnings.filterwarnings("ignore", category=FutureWarning, module=r"petastorm\.")
         if seed is not None:
             say(WEAKER)
 
