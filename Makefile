@@ -60,7 +60,7 @@ test-fast: $(READY)  ## the tests that are neither slow nor end to end
 	$(PYTEST) -m 'not slow and not e2e' $(ARGS)
 
 test-faults: $(READY)  ## kills, full disks, lost inputs, two writers, damage: all of them, some 45 minutes [ARGS="-k append ..."]
-	GLYPHMILL_FAULTS=all python -m pytest -m faults tests/faults $(ARGS)
+	GLYPHMILL_FAULTS=all $(PYTEST) -m faults tests/faults $(ARGS)
 
 lint: $(READY)  ## style, types and the borders between the packages
 	ruff check

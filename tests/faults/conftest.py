@@ -167,7 +167,10 @@ class Output:
     __str__ = __fspath__
 
     def staged(self, pattern: str) -> list[Path]:
-        return sorted(self.path.glob(f"_staging/*/{pattern}"))
+        try:
+            return sorted(self.path.glob(f"_staging/*/{pattern}"))
+        except FileNotFoundError:  # the job removed the folder while it was looked into
+            return []
 
     def done(self) -> int:
         return len(self.staged("done-*.json"))
