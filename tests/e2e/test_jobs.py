@@ -31,7 +31,7 @@ IMAGES, FLAWS = 150, 8  # of the flaws two each are empty, cut short, no image, 
 SMALL = ["--set", "network.widths=[8, 16]", "--set", "network.units=32", "--set", "network.depth=1"]
 # What Spark's Java says before Spark's own settings are read (`make setup` silences it), and progress
 NOISE = re.compile(
-    r"\d\d/\d\d/\d\d \d\d:\d\d:\d\d |WARNING: |Setting default log level|To adjust logging level|Using Spark's default|[a-z ]+: [\d,]+/[\d,]+ images"
+    r"\d\d/\d\d/\d\d \d\d:\d\d:\d\d |WARNING: |Setting default log level|To adjust logging level|Using Spark's default|[a-z ]+: [\d,]+(/[\d,]+)? (images|files)"
 )
 
 
