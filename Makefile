@@ -29,7 +29,7 @@ export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-faults lint train ui package lock clean bench-ingest bench-ingest-million bench-loader bench-trainer bench-train bench-inference bench-doctor
+.PHONY: help setup demo test test-fast test-faults lint train ui package lock clean bench-ingest bench-ingest-million bench-loader bench-trainer bench-train bench-accuracy bench-inference bench-doctor
 
 help:  ## this list
 	@echo 'make TARGET [VARIABLE=value ...]'
@@ -86,6 +86,9 @@ bench-trainer: $(READY)  ## the training loop beside keras.Model.fit on data in 
 
 bench-train: $(READY) .venv-bench/.ready  ## presets and a peer, each for the same time [BUDGET=600 DATASETS="text5 digits4 made" SYSTEMS="default fast ..." ARGS="--data DIR ..."]
 	python -m benchmarks.train $(if $(BUDGET),--budget '$(BUDGET)') $(if $(DATASETS),--datasets $(DATASETS)) $(if $(SYSTEMS),--systems $(SYSTEMS)) $(ARGS)
+
+bench-accuracy: $(READY)  ## what the default preset reads of unseen images: real ones, letters, made text; hours [PARTS="text5 letters ..." ARGS="..."]
+	python -m benchmarks.accuracy $(if $(PARTS),--parts $(PARTS)) $(ARGS)
 
 bench-inference: $(READY)  ## ms per image on one core, one image at a time, through onnxruntime and TensorFlow [ARGS="--images 500 ..."]
 	python -m benchmarks.inference $(ARGS)

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 
-def bar(value: float | None, bound: float, least: bool = True) -> dict[str, Any]:
+def bar(value: float | None, bound: float, least: bool = True, digits: int = 3) -> dict[str, Any]:
     """A figure and the bar that it must reach (`least`) or must not pass; neither holds nor fails where it is None."""
     holds = None if value is None else (value >= bound if least else value <= bound)
-    return {"value": value if value is None else round(value, 3), "bar": bound, "least": least, "holds": holds}
+    return {"value": value if value is None else round(value, digits), "bar": bound, "least": least, "holds": holds}
 
 
 def bar_lines(bars: Mapping[str, Mapping[str, Any]]) -> list[str]:

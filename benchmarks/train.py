@@ -3,6 +3,7 @@
 make bench-train                      # 600 s each, some 80 minutes a dataset; the result: build/bench/train.json
 make bench-train BUDGET=60 DATASETS=text5 SYSTEMS="default fast fast-plate-ocr"
 make bench-train DATASETS=made ARGS="--count 12000 --seed 1"
+What was measured of other datasets and systems with the same budget, seed and count stays in the result.
 
 Datasets: text5 and digits4 from the zips in --data; made, 62 characters, 4 to 6 a label, drawn. Each system ingests them as its
 own preset in conf/ingest/ has it, with the same split of rows. The time is that of training and validation, from the first step
@@ -17,15 +18,15 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks import train_data
-from benchmarks.measure import machine, run, versions
+from benchmarks.measure import machine, versions
 from benchmarks.rounds import NotRunError, about
 from benchmarks.tables import bar, bar_lines, number, table, write_result
-from jobs.entry import ALLOCATOR
+from benchmarks.train_peers.run import reported
 from model.metrics import Scores
 from pipelines.errors import DataError
 from pipelines.manifest import Dataset
@@ -53,7 +54,7 @@ class Place(NamedTuple):
 def main() -> None:
     args = _arguments()
     os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{ROOT}/mlruns/mlflow.db")
-    rows: list[Row] = []
+    rows = _measured(args)
     for name in args.datasets:
         with tempfile.TemporaryDirectory(prefix="glyphmill-bench-") as scratch:
             work = Path(scratch)
@@ -65,17 +66,32 @@ def main() -> None:
                 except NotRunError as error:
                     rows[-1]["failure"] = str(error)
                 print(f"{name}: {system}: {_told(rows[-1])}", file=sys.stderr, flush=True)
-    result = {
-        "budget_s": args.budget,
-        "seed": args.seed,
-        "machine": machine(),
-        "versions": {"default": versions(sys.executable, PACKAGES), "bench": versions(BENCH_PYTHON, PACKAGES)},
-        "rows": rows,
-        "bars": bars(rows),
-    }
-    write_result(RESULT, result)
+                _write(rows, args)
+    result = _write(rows, args)
     notes = [f"budget {args.budget:g} s each", *about(result), f"written to {RESULT.relative_to(ROOT)}"]
+    rows.sort(key=lambda row: (DATASETS.index(row["dataset"]), SYSTEMS.index(row["system"])))
     print("\n".join([table([cells(row) for row in rows]), "", *bar_lines(result["bars"]), "", *notes]))
+
+
+def _measured(args: argparse.Namespace) -> list[Row]:
+    """The rows of earlier runs with the same options, but for those that are measured now."""
+    if not RESULT.is_file():
+        return []
+    found = json.loads(RESULT.read_text(encoding="utf-8"))
+    if any(found.get(name) != value for name, value in _options(args).items()):
+        return []
+    return [row for row in found["rows"] if row["dataset"] not in args.datasets or row["system"] not in args.systems]
+
+
+def _options(args: argparse.Namespace) -> Row:
+    return {"budget_s": args.budget, "seed": args.seed, "count": args.count}
+
+
+def _write(rows: Sequence[Row], args: argparse.Namespace) -> Row:
+    found = {"default": versions(sys.executable, PACKAGES), "bench": versions(BENCH_PYTHON, PACKAGES)}
+    result = {**_options(args), "machine": machine(), "versions": found, "rows": list(rows), "bars": bars(rows)}
+    write_result(RESULT, result)
+    return result
 
 
 def measure(system: str, place: Place, args: argparse.Namespace) -> Row:
@@ -102,28 +118,20 @@ def _ours(preset: str, dataset: Dataset, place: Place, args: argparse.Namespace)
     }
     if preset in (OURS, FAST):  # whose schedule ends with the time
         options["set"] = f"train.patience={LAST_EPOCH}"
-    return _reported(sys.executable, "ours", options, args)
+    return reported(sys.executable, "ours", [*options.items(), *_limits(args)])
 
 
 def _peer(dataset: Dataset, place: Place, args: argparse.Namespace) -> Row:
     folder = train_data.write_annotations(dataset, place.images, place.work / "annotations")
-    found = _reported(BENCH_PYTHON, "fast_plate_ocr", {"input": folder, "output": place.work / "run"}, args)
+    places = [("input", folder), ("output", place.work / "run")]
+    found = reported(BENCH_PYTHON, "fast_plate_ocr", [*places, *_limits(args)])
     scores = Scores.of(found.pop("texts"), train_data.labels_of(dataset, "test").values())
     found |= {"exact_match": scores.exact_match, "cer": scores.cer}
     return found | {"run_id": _logged(found, dataset, args)}
 
 
-def _reported(python: str, program: str, options: Mapping[str, object], args: argparse.Namespace) -> Row:
-    """The line of JSON that a program of train_peers ends with. Raises NotRunError."""
-    every = {**options, "minutes": args.budget / 60, "seed": args.seed}
-    words = [word for name, value in every.items() for word in (f"--{name}", str(value))]
-    try:
-        ran = run([python, "-m", f"benchmarks.train_peers.{program}", *words], ROOT, {"PYTHONPATH": str(ROOT), **ALLOCATOR})
-    except FileNotFoundError as error:
-        raise NotRunError(str(error)) from None
-    if ran.code:
-        raise NotRunError(ran.failure)
-    return json.loads(ran.output.splitlines()[-1])
+def _limits(args: argparse.Namespace) -> list[tuple[str, object]]:
+    return [("minutes", args.budget / 60), ("seed", args.seed)]
 
 
 def _logged(found: Row, dataset: Dataset, args: argparse.Namespace) -> str:

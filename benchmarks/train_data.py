@@ -32,8 +32,13 @@ def images_of(name: str, data: Path, count: int, seed: int, folder: Path) -> Pat
             archive.extractall(folder)
         return folder
     alphabet = string.digits + string.ascii_letters
-    settings = DrawingSettings(count=count, alphabet=alphabet, length=(4, 6), size=(200, 100), seed=seed, flat=True)
-    folder.mkdir()
+    return drawn(DrawingSettings(count=count, alphabet=alphabet, length=(4, 6), size=(200, 100), seed=seed, flat=True), folder)
+
+
+def drawn(settings: DrawingSettings, folder: Path) -> Path:
+    """The new folder, with all that `settings` ask for."""
+    for name in {Path(drawing.path).parent for drawing in _planned(settings)}:
+        (folder / name).mkdir(parents=True)
     with multiprocessing.Pool() as pool:
         tasks = [(settings, folder, part) for part in range(multiprocessing.cpu_count())]
         pool.map(_draw, tasks)

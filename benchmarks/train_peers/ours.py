@@ -7,6 +7,7 @@ from statistics import median
 
 from jobs import entry
 from model.config import TrainSettings
+from model.mixture import Mixture
 from pipelines.manifest import open_dataset
 from pipelines.settings import read
 
@@ -16,6 +17,7 @@ EPOCHS = 10_000  # so many that the time is over first, or validation does not g
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--dataset", required=True)
+    parser.add_argument("--weight", type=float, default=1.0)
     parser.add_argument("--config", required=True, type=Path)
     parser.add_argument("--output", required=True, type=Path)
     parser.add_argument("--minutes", required=True, type=float)
@@ -33,12 +35,15 @@ def main() -> None:
     entry.load_tensorflow()
     from model.run import train
 
-    result = train(open_dataset(args.dataset), settings, args.config.stem, args.output)
+    data = Mixture((open_dataset(args.dataset),), (args.weight,))
+    result = train(data, settings, args.config.stem, args.output)
     if result is None:
         raise SystemExit(f"error: {args.output} holds a finished run")
     history, scores = result.trained.history, result.evaluation.scores
     found = {
         "run_id": result.run_id,
+        "model_uri": result.registered.uri,
+        "rows": {split: data.first.manifest.splits[split] for split in ("train", "val", "test")},
         "exact_match": scores.exact_match,
         "cer": scores.cer,
         "weights": result.trained.model.count_params(),
@@ -47,6 +52,7 @@ def main() -> None:
         "seconds": sum(epoch.seconds for epoch in history),
         "epochs": len(history),
         "best_epoch": result.trained.best.epoch,
+        "curve": [[round(sum(e.seconds for e in history[: n + 1])), e.val.exact_match] for n, e in enumerate(history)],
     }
     print(json.dumps(found), flush=True)
 

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks import train_data
+from benchmarks import accuracy, train_data
 from benchmarks.doctor import label, swap
 from benchmarks.doctor import summaries as doctor_rows
 from benchmarks.inference import bars as inference_bars
 from benchmarks.inference import measure, summary
 from benchmarks.train import FAST, OURS, PEER, PUBLISHED, bars, cells
 from benchmarks.train_peers.fast_plate_ocr import plates
+from pipelines.manifest import open_dataset
 
 ROOT = Path(__file__).parents[2]
 
@@ -97,6 +98,27 @@ def test_every_system_gets_the_same_rows(tmp_path, noise):
         rows = list(csv.DictReader(file))
     assert [row["plate_text"] for row in rows] == list(splits[0]["test"].values())
     assert all((folder / row["image_path"]).is_file() for row in rows)
+
+
+def test_folds_are_split_as_asked(tmp_path, noise):
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(10):
+        (images / f"b{number}.1.png").write_bytes(noise(number))
+    order = accuracy.ranked(images)
+    assert sorted(order) == sorted(path.name for path in images.iterdir())
+    dataset = open_dataset(accuracy.split_by_hand(images, tmp_path / "shards", order[2:], 3))
+    splits = {split: set(train_data.labels_of(dataset, split)) for split in ("train", "val", "test")}
+    assert splits == {"val": set(order[2:5]), "train": set(order[5:]), "test": set(order[:2])}
+    assert set(train_data.labels_of(dataset, "test").values()) == {path[:2] for path in order[:2]}
+
+
+def test_accuracy_is_the_mean_of_a_parts_runs():
+    runs = [{"part": "text5", "failure": None, "exact_match": exact} for exact in (1.0, 0.985)]
+    failed = {"part": "digits4", "failure": "why"}
+    found = {name: (one["value"], one["holds"]) for name, one in accuracy.bars([*runs, failed]).items()}
+    assert found.pop("text5_exact_match") == (0.9925, True)
+    assert set(found.values()) == {(None, None)}
 
 
 def test_made_images_are_the_same_again(tmp_path):

@@ -1,0 +1,24 @@
+"""Runs a program of this package in its environment, as a process of its own."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import run
+from benchmarks.rounds import NotRunError
+from jobs.entry import ALLOCATOR
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def reported(python: str, program: str, options: Iterable[tuple[str, object]]) -> dict[str, Any]:
+    """The line of JSON that the program ends with. Raises NotRunError."""
+    words = [word for name, value in options for word in (f"--{name}", str(value))]
+    try:
+        ran = run([python, "-m", f"benchmarks.train_peers.{program}", *words], ROOT, {"PYTHONPATH": str(ROOT), **ALLOCATOR})
+    except FileNotFoundError as error:
+        raise NotRunError(str(error)) from None
+    if ran.code:
+        raise NotRunError(ran.failure)
+    return json.loads(ran.output.splitlines()[-1])
