@@ -50,8 +50,9 @@ train: $(READY)  ## train and register; without DATASET on a made sample [DATASE
 ui: $(READY)  ## compare the runs in the MLflow UI
 	python -m jobs.ui
 
-# Files of tests run side by side: many of them wait, for a Java, a server or a worker that is to be missed.
-PYTEST := python -m pytest --numprocesses=3 --dist=loadfile
+# Files of tests run side by side: many of them wait, for a Java, a server or a worker that is to be missed. In the order of
+# their names, the long ones of e2e come first and do not run alone at the end.
+PYTEST := python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 
 test: lint  ## lint, then all tests [ARGS="-k ingest ..."]
 	$(PYTEST) $(ARGS)
