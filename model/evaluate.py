@@ -157,8 +157,7 @@ class _Judge:
         self.right = Foremost(RIGHT)
         self.single = Times()
         nothing = np.zeros((1, *recognizer.image.shape), np.uint8)
-        recognizer.read_distributions(nothing)  # traces the graphs, which is not timed
-        recognizer.read_pixels(nothing)
+        recognizer.read_pixels(nothing)  # traces the graph, which is not timed
 
     @property
     def charset(self) -> Charset:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from model.decode import Reading, readings
+from model.decode import Reading, sure_readings
 from model.snapshots import Snapshots
 from pipelines.charset import Charset
 from pipelines.errors import DataError
@@ -65,14 +65,9 @@ class Recognizer:
         self.checks = ImageChecks.model_validate(bundle["checks"])
         signature = [tf.TensorSpec((None, *self.image.shape), tf.uint8)]
 
-        def frames(images: "tf.Tensor") -> "tuple[tf.Tensor, tf.Tensor]":
-            logits = network(tf.cast(images, tf.float32), training=False)
-            return tf.argmax(logits, axis=-1), tf.reduce_max(tf.nn.softmax(logits), axis=-1)
-
         def distributions(images: "tf.Tensor") -> "tf.Tensor":
             return tf.nn.softmax(network(tf.cast(images, tf.float32), training=False))
 
-        self._frames = tf.function(frames, input_signature=signature)
         self._distributions = tf.function(distributions, input_signature=signature)
 
     @classmethod
@@ -94,13 +89,12 @@ class Recognizer:
 
     def read_pixels(self, images: np.ndarray) -> list[Reading]:
         """Readings of preprocessed images, (N, H, W, C) uint8."""
-        classes, probabilities = self._frames(images)
-        return readings(self.bundle["decode"], classes.numpy(), probabilities.numpy(), self.charset)
+        return self.read_distributions(images)[0]
 
     def read_distributions(self, images: np.ndarray) -> tuple[list[Reading], np.ndarray]:
         """The same readings, and the probability of each class at each frame, (N, T, characters + 1) float32."""
         found = self._distributions(images).numpy()
-        return readings(self.bundle["decode"], found.argmax(-1), found.max(-1), self.charset), found
+        return sure_readings(self.bundle["decode"], found, self.charset), found
 
     def preparing(self, **image: str) -> "Recognizer":
         """The same recogniser with other image settings than its bundle has, such as crop="none"."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.decode import readings
+from model.decode import readings, sure_readings
 from model.likelihood import log_likelihood
 from pipelines.charset import Charset
 
@@ -66,6 +66,25 @@ def test_it_is_the_sum_over_all_paths(rule, seed):
         rule, np.repeat(frames[None], len(labels), 0), AB.encode(labels), np.array([len(label) for label in labels])
     )
     np.testing.assert_allclose(np.exp(found), [sums[label] for label in labels], rtol=1e-6)
+
+
+@pytest.mark.parametrize("rule", ["ctc_greedy", "positions"])
+@given(seed=st.integers(0, 2**32 - 1))
+def test_a_reading_of_ctc_is_as_sure_as_its_text_is_probable(rule, seed):
+    frames = np.random.default_rng(seed).dirichlet([0.3, 0.3, 0.3], (6, 5)).astype(np.float32)
+    found = sure_readings(rule, frames, AB)
+    best = readings(rule, frames.argmax(-1), frames.max(-1), AB)
+    assert [one[:1] + one[2:] for one in found] == [one[:1] + one[2:] for one in best]
+    lengths = np.array([len(one.text) for one in found])
+    sums = np.exp(log_likelihood(rule, frames, AB.encode([one.text for one in found]), lengths))
+    expected = sums if rule == "ctc_greedy" else [one.confidence for one in best]
+    np.testing.assert_allclose([one.confidence for one in found], expected, rtol=1e-6)
+
+
+def test_nothing_read_is_as_sure_as_all_blanks():
+    frames = np.array([[[0.1, 0.1, 0.8], [0.2, 0.2, 0.6]]], np.float32)
+    (reading,) = sure_readings("ctc_greedy", frames, AB)
+    assert (reading.text, reading.confidence) == ("", pytest.approx(0.48))
 
 
 def test_rows_do_not_touch_one_another():
