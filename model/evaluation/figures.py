@@ -48,7 +48,7 @@ def metrics(statistics: Statistics, usual: Tally, found: Tally) -> bytes:
     tally, rates, micro = statistics.tally, statistics.confusions.rates, statistics.curves.micro
     bars: list[tuple[str, float, Interval | None]] = [
         ("exact match", tally.exact_match, tally.intervals()[0]),
-        ("  0O 1Il and case folded", usual.exact_match, usual.intervals()[0]),
+        ("  0Oo, 1Il and case folded", usual.exact_match, usual.intervals()[0]),
         ("  pairs of the data too", found.exact_match, found.intervals()[0]),
         ("1 - character error rate", 1 - tally.cer, reverse(tally.intervals()[1])),
         ("precision of characters", rates.precision, wilson(rates.right, rates.texts)),

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 
-ALIKE = ("0O", "1I", "1l", "Il")  # as drawn letters; the cases of a letter come from the alphabet
+ALIKE = ("0O", "0o", "1I", "1l", "Il")  # as drawn letters; the cases of a letter come from the alphabet
 
 
 def usual_pairs(alphabet: str) -> list[str]:
-    """The pairs of `alphabet` that are commonly confused: upper and lower case of a letter, 0 and O, 1, I and l."""
+    """The pairs of `alphabet` that are commonly confused: upper and lower case of a letter, 0, O and o, 1, I and l."""
     cased = [a + b for a in alphabet for b in alphabet if a < b and a.lower() == b.lower()]
     return cased + [pair for pair in ALIKE if set(pair) <= set(alphabet)]
 

@@ -83,7 +83,7 @@ def test_intervals_of_what_cannot_vary(rows, exact, cer):
         ("0123456789", []),
         ("01OIl", ["0O", "1I", "1l", "Il"]),
         ("ABab", ["Aa", "Bb"]),
-        ("0Oo", ["Oo", "0O"]),
+        ("0Oo", ["Oo", "0O", "0o"]),
     ],
 )
 def test_usual_pairs(alphabet, pairs):
