@@ -63,18 +63,29 @@ def better(epoch: Epoch, best: Epoch, settings: OptimiserSettings = BY_EXACT_MAT
 
 
 def best_of(history: Sequence[Epoch], settings: OptimiserSettings = BY_EXACT_MATCH) -> Epoch | None:
-    """The best epoch, of equals the first."""
+    """The best epoch. Of those that read as well the last: a small val split is soon read, and training goes on to do good.
+
+    Judged by loss, or with a `min_delta`, the first.
+    """
     best = None
     for epoch in history:
-        if best is None or better(epoch, best, settings):
+        if best is None or better(epoch, best, settings) or _reads_as_well(epoch, best, settings):
             best = epoch
     return best
 
 
 def is_over(history: Sequence[Epoch], settings: OptimiserSettings) -> bool:
     """Whether the epochs are over, or validation has not improved for `patience` of them."""
-    best = best_of(history, settings)
+    best: Epoch | None = None
+    for epoch in history:
+        if best is None or better(epoch, best, settings):
+            best = epoch
     return best is not None and (len(history) >= settings.epochs or len(history) - best.epoch >= settings.patience)
+
+
+def _reads_as_well(epoch: Epoch, best: Epoch, settings: OptimiserSettings) -> bool:
+    scores = (epoch.val.exact, epoch.val.edits), (best.val.exact, best.val.edits)
+    return settings.monitor == "exact_match" and not settings.min_delta and scores[0] == scores[1]
 
 
 def rate_factor(history: Sequence[Epoch], settings: OptimiserSettings) -> float:

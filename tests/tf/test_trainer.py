@@ -74,7 +74,7 @@ SCORES = {"bad": Scores(7, 0, 9, 16), "fair": Scores(7, 2, 5, 16), "good": Score
     ("validations", "patience", "epochs", "best"),
     [
         (["bad", "good", "fair", "fair", "good"], 2, 4, 2),  # stops two epochs after the best
-        (["good", "good", "good", "good"], 1, 2, 1),  # as good is not better
+        (["good", "good", "good", "good"], 1, 2, 2),  # as good is not better, and of those the last is kept
         (["bad", "fair", "good"], 1, 3, 3),
         (["good", "fair", "bad"], 9, 3, 1),  # the epochs are over first
     ],
@@ -95,11 +95,12 @@ def test_it_stops_when_nothing_gets_better_and_goes_back_to_the_best(
         assert any((now != last).any() for now, last in zip(done.model.get_weights(), weights[-1], strict=True))
 
 
-def test_with_equal_scores_the_lower_loss_is_better(trainer, tmp_path, monkeypatch):
-    made = trainer(train={"epochs": 4, "patience": 2})
-    planned = iter([3.0, 2.0, 2.5, 2.2])
+def test_with_equal_scores_the_loss_decides_when_to_stop_and_the_last_is_kept(trainer, tmp_path, monkeypatch):
+    made = trainer(train={"epochs": 5, "patience": 2})
+    planned = iter([3.0, 2.0, 2.5, 2.2, 1.0])
     monkeypatch.setattr(made, "_validate", lambda termination: (next(planned), SCORES["fair"]))
-    assert made.fit(tmp_path, lambda epoch: None).best.epoch == 2
+    done = made.fit(tmp_path, lambda epoch: None)
+    assert (len(done.history), done.best.epoch) == (4, 4)
 
 
 @pytest.mark.parametrize(

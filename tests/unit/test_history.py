@@ -22,10 +22,11 @@ def history(*exact: int) -> list[Epoch]:
     ("epochs", "best"),
     [
         (history(1, 3, 2), 2),
-        (history(3, 3, 3), 1),  # of equals the first
+        (history(3, 3, 3), 3),  # of those that read as well the last
+        (history(3, 4, 3, 4, 3), 4),
         ([epoch(1, 3, edits=5), epoch(2, 3, edits=4)], 2),
-        ([epoch(1, 3, loss=1.0), epoch(2, 3, loss=0.9), epoch(3, 3, loss=0.95)], 2),
-        ([epoch(1, 3, loss=math.nan), epoch(2, 3, loss=0.9)], 1),
+        ([epoch(1, 3, loss=1.0), epoch(2, 3, loss=0.9), epoch(3, 3, loss=0.95)], 3),
+        ([epoch(1, 3, edits=4), epoch(2, 3, edits=5)], 1),
     ],
 )
 def test_the_best_epoch(epochs, best):
@@ -70,6 +71,8 @@ def test_before_the_first_there_is_no_best():
         ([3, 2, 1], 3, False),
         ([3, 2, 1, 2], 3, True),
         ([1, 2, 3, 4, 5], 3, True),  # 5 epochs are all
+        ([3, 3, 3, 3], 3, True),  # to read as well is no improvement
+        ([3, 3, 3], 3, False),
     ],
 )
 def test_the_end(epochs, patience, over):
