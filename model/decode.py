@@ -1,10 +1,11 @@
 """Frames -> text, and how sure the network is. NumPy only: the downloaded bundle uses it too."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
+from model.likelihood import ctc_probability
 from pipelines.charset import Charset
 
 
@@ -30,11 +31,11 @@ def sure_readings(rule: str, distributions: np.ndarray, charset: Charset) -> lis
 
     The confidence of CTC is the probability of the text, over all paths that decode to it: the best one is often a third.
     """
-    classes = distributions.argmax(-1)
-    found = readings(rule, classes, distributions.max(-1), charset)
+    found = readings(rule, distributions.argmax(-1), distributions.max(-1), charset)
     if rule != RULE_OF["ctc"]:
         return found
-    sure = _text_probabilities(distributions, [row[list(one.frames)] for row, one in zip(classes, found, strict=True)])
+    lengths = np.fromiter((len(one.text) for one in found), np.int64, len(found))
+    sure = ctc_probability(distributions, charset.encode([one.text for one in found]), lengths)
     return [one._replace(confidence=float(each)) for one, each in zip(found, sure, strict=True)]
 
 
@@ -68,29 +69,6 @@ def positions(classes: np.ndarray, probabilities: np.ndarray, charset: Charset) 
         _reading(row, sure, confidence, np.flatnonzero(row != charset.blank).tolist(), charset)
         for row, sure, confidence in zip(classes, probabilities, _products(probabilities), strict=True)
     ]
-
-
-def _text_probabilities(distributions: np.ndarray, texts: Sequence[np.ndarray]) -> np.ndarray:
-    """(N,) float64 of the classes of N texts: the forward variable of CTC after the last frame (Graves et al. 2006, 4.1).
-
-    As plain products: a best path is too probable to vanish. `model.likelihood` has the logarithm for any label.
-    """
-    count, _, classes = distributions.shape
-    lengths = np.fromiter(map(len, texts), np.int64, count)
-    states = np.full((count, 2 * lengths.max(initial=0) + 1), classes - 1)  # a blank before, between and after the characters
-    for row, text in zip(states, texts, strict=True):
-        row[1 : 2 * len(text) : 2] = text
-    may_skip = (states[:, 2:] != states[:, :-2]).astype(np.float64)  # the blank between two characters that differ
-    at_state = np.take_along_axis(distributions, states[:, None], axis=2).astype(np.float64)
-    alpha = np.zeros(states.shape)
-    alpha[:, :2] = at_state[:, 0, :2]
-    for at_frame in np.moveaxis(at_state, 1, 0)[1:]:
-        moved = alpha.copy()
-        moved[:, 1:] += alpha[:, :-1]
-        moved[:, 2:] += alpha[:, :-2] * may_skip
-        alpha = moved * at_frame
-    rows = np.arange(count)
-    return alpha[rows, 2 * lengths] + np.where(lengths > 0, alpha[rows, np.maximum(2 * lengths - 1, 0)], 0.0)
 
 
 def _reading(row: np.ndarray, sure: np.ndarray, confidence: float, frames: list[int], charset: Charset) -> Reading:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # All that `model.recognizer` imports of this repository: shipped with every bundle.
 CODE = {
-    "model": ("__init__", "decode", "recognizer", "snapshots"),
+    "model": ("__init__", "decode", "likelihood", "recognizer", "snapshots"),
     "pipelines": ("__init__", "charset", "contrast", "errors", "images", "ink", "preprocess", "rejects", "settings"),
 }
 SIZES = 10  # how many sizes of the sources a bundle tells

@@ -1,7 +1,8 @@
 """What is known after each epoch, and what follows from it: the best one, an early stop, a lower rate. Without TensorFlow."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from typing import Any, NamedTuple
 
 from model.config import OptimiserSettings
@@ -67,20 +68,18 @@ def best_of(history: Sequence[Epoch], settings: OptimiserSettings = BY_EXACT_MAT
 
     Judged by loss, or with a `min_delta`, the first.
     """
-    best = None
-    for epoch in history:
-        if best is None or better(epoch, best, settings) or _reads_as_well(epoch, best, settings):
-            best = epoch
-    return best
+    return _last(history, lambda epoch, best: better(epoch, best, settings) or _reads_as_well(epoch, best, settings))
 
 
 def is_over(history: Sequence[Epoch], settings: OptimiserSettings) -> bool:
     """Whether the epochs are over, or validation has not improved for `patience` of them."""
-    best: Epoch | None = None
-    for epoch in history:
-        if best is None or better(epoch, best, settings):
-            best = epoch
-    return best is not None and (len(history) >= settings.epochs or len(history) - best.epoch >= settings.patience)
+    improved = _last(history, lambda epoch, best: better(epoch, best, settings))
+    return improved is not None and (len(history) >= settings.epochs or len(history) - improved.epoch >= settings.patience)
+
+
+def _last(history: Sequence[Epoch], replaces: Callable[[Epoch, Epoch], bool]) -> Epoch | None:
+    """The last epoch that replaced the one that stood before it; the first stands at the start."""
+    return reduce(lambda best, epoch: epoch if replaces(epoch, best) else best, history) if history else None
 
 
 def _reads_as_well(epoch: Epoch, best: Epoch, settings: OptimiserSettings) -> bool:

@@ -1,10 +1,22 @@
 """How probable a text is under a head's distributions, over all ways in which they decode to it. NumPy only."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 LEAST = 1e-30  # of a probability: what a softmax in float32 rounds to 0 stays possible
+
+
+class Numbers(NamedTuple):
+    """How probabilities are added and multiplied, and which number stands for 0: as they are, or as logarithms."""
+
+    plus: np.ufunc
+    times: np.ufunc
+    zero: float
+
+
+PLAIN, LOGARITHMS = Numbers(np.add, np.multiply, 0.0), Numbers(np.logaddexp, np.add, -np.inf)
 
 
 def log_likelihood(rule: str, probabilities: np.ndarray, labels: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -14,26 +26,37 @@ def log_likelihood(rule: str, probabilities: np.ndarray, labels: np.ndarray, len
     `lengths` (N,) of each row count. -inf where a label is too long to come out of T frames.
     """
     emissions = np.log(np.clip(np.asarray(probabilities, np.float64), LEAST, 1))
-    real = np.arange(labels.shape[1]) < lengths[:, None]
-    return RULES[rule](emissions, np.where(real, labels, 0), lengths)
+    return RULES[rule](emissions, _filled(labels, lengths), lengths)
 
 
-def _ctc(emissions: np.ndarray, labels: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def ctc_probability(probabilities: np.ndarray, labels: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """The same of CTC without logarithms, in a fifth of the time: for what was read, which is too probable to vanish."""
+    return _ctc(np.asarray(probabilities, np.float64), _filled(labels, lengths), lengths, PLAIN)
+
+
+def _filled(labels: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """The labels with some class in place of padding."""
+    return np.where(np.arange(labels.shape[1]) < lengths[:, None], labels, 0)
+
+
+def _ctc(emissions: np.ndarray, labels: np.ndarray, lengths: np.ndarray, numbers: Numbers = LOGARITHMS) -> np.ndarray:
     """The forward variable of CTC (Graves et al. 2006, section 4.1) after the last frame."""
+    plus, times, zero = numbers
     count, longest = labels.shape
     states = np.full((count, 2 * longest + 1), emissions.shape[2] - 1)  # a blank before, between and after the characters
     states[:, 1::2] = labels
-    may_skip = np.zeros(states.shape, bool)  # the blank between two characters that differ
-    may_skip[:, 3::2] = labels[:, 1:] != labels[:, :-1]
+    may_skip = states[:, 2:] != states[:, :-2]  # the blank between two characters that differ
     at_state = np.take_along_axis(emissions, states[:, None, :], axis=2)
-    alpha = np.full(states.shape, -np.inf)
+    alpha = np.full(states.shape, zero)
     alpha[:, :2] = at_state[:, 0, :2]
-    for frame in range(1, emissions.shape[1]):
-        skipped = np.where(may_skip, _later(alpha, 2), -np.inf)
-        alpha = np.logaddexp(np.logaddexp(alpha, _later(alpha, 1)), skipped) + at_state[:, frame]
+    for at_frame in np.moveaxis(at_state, 1, 0)[1:]:
+        moved = alpha.copy()
+        moved[:, 1:] = plus(moved[:, 1:], alpha[:, :-1])
+        moved[:, 2:] = plus(moved[:, 2:], np.where(may_skip, alpha[:, :-2], zero))
+        alpha = times(moved, at_frame)
     rows = np.arange(count)
-    on_character = np.where(lengths > 0, alpha[rows, np.maximum(2 * lengths - 1, 0)], -np.inf)
-    return np.logaddexp(alpha[rows, 2 * lengths], on_character)
+    on_character = np.where(lengths > 0, alpha[rows, np.maximum(2 * lengths - 1, 0)], zero)
+    return plus(alpha[rows, 2 * lengths], on_character)
 
 
 def _positions(emissions: np.ndarray, labels: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -46,13 +69,6 @@ def _positions(emissions: np.ndarray, labels: np.ndarray, lengths: np.ndarray) -
         out = np.concatenate([np.full((count, 1), -np.inf), alpha[:, :-1] + character], axis=1)
         alpha = np.logaddexp(alpha + at_position[:, -1:], out)
     return alpha[np.arange(count), lengths]
-
-
-def _later(alpha: np.ndarray, states: int) -> np.ndarray:
-    """(N, S) moved to later states, with nothing in the first ones."""
-    moved = np.full(alpha.shape, -np.inf)
-    moved[:, states:] = alpha[:, : alpha.shape[1] - states]
-    return moved
 
 
 RULES: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {"ctc_greedy": _ctc, "positions": _positions}

@@ -3,13 +3,39 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
-from typing import Any
+from typing import Any, Protocol
 
 from rapidfuzz.distance import Levenshtein
 
 
+class ErrorRates(Protocol):
+    """The two scores of whatever counts rows: all and exact ones, and the edits and characters of their labels."""
+
+    @property
+    def rows(self) -> int: ...
+
+    @property
+    def exact(self) -> int: ...
+
+    @property
+    def edits(self) -> int: ...
+
+    @property
+    def characters(self) -> int: ...
+
+    @property
+    def exact_match(self) -> float:
+        """The share of rows read without any error."""
+        return self.exact / self.rows if self.rows else 0.0
+
+    @property
+    def cer(self) -> float:
+        """Character error rate: edits over characters of the labels (may pass 1)."""
+        return self.edits / self.characters if self.characters else 0.0
+
+
 @dataclass(frozen=True)
-class Scores:
+class Scores(ErrorRates):
     """Counts over rows: texts read exactly, edit operations (Levenshtein) and characters in the labels.
 
     `positions` holds for the first, second, ... character of the labels how many of them stand in the text at that very
@@ -44,16 +70,6 @@ class Scores:
                 for (right, rows), (more, others) in zip_longest(self.positions, other.positions, fillvalue=(0, 0))
             ),
         )
-
-    @property
-    def exact_match(self) -> float:
-        """The share of rows read without any error."""
-        return self.exact / self.rows if self.rows else 0.0
-
-    @property
-    def cer(self) -> float:
-        """Character error rate: edits over characters of the labels (may pass 1)."""
-        return self.edits / self.characters if self.characters else 0.0
 
     @property
     def by_position(self) -> tuple[float, ...]:

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from rapidfuzz.distance import Levenshtein
 
+from model.metrics import ErrorRates
+
 SAMPLES, SEED = 2000, 0  # of the bootstrap
 Z = 1.959964  # of a 95% interval
 
@@ -30,7 +32,7 @@ def wilson(right: int, of: int) -> Interval:
 
 
 @dataclass(frozen=True)
-class Tally:
+class Tally(ErrorRates):
     """How many rows have each pair of (edits, characters of the label): all that both scores and their bootstrap need."""
 
     rows_with: Mapping[tuple[int, int], int] = field(default_factory=dict)
@@ -58,16 +60,6 @@ class Tally:
     @property
     def characters(self) -> int:
         return sum(length * n for (_, length), n in self.rows_with.items())
-
-    @property
-    def exact_match(self) -> float:
-        """The share of rows read without any error."""
-        return self.exact / self.rows if self.rows else 0.0
-
-    @property
-    def cer(self) -> float:
-        """Character error rate: edits over characters of the labels (may pass 1)."""
-        return self.edits / self.characters if self.characters else 0.0
 
     @property
     def by_length(self) -> dict[int, "Tally"]:
