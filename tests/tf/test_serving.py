@@ -50,7 +50,7 @@ def bundle(digits, quick, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def registered(store, bundle) -> str:
     """The model's URI."""
-    mlflow.set_tracking_uri(f"sqlite:///{store}/mlflow.db")
+    tracking.connect()
     mlflow.create_experiment("served", (store / "artifacts").as_uri())
     mlflow.set_experiment("served")
     with mlflow.start_run():
