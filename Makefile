@@ -29,7 +29,7 @@ export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-faults lint train serve ui package lock clean bench-ingest bench-ingest-million bench-loader bench-trainer bench-train bench-accuracy bench-inference bench-predict bench-batch bench-serve bench-doctor
+.PHONY: help setup demo test test-fast test-faults lint train serve ui package lock clean bench-ingest bench-ingest-million bench-loader bench-trainer bench-train bench-accuracy bench-inference bench-predict bench-batch bench-serve bench-doctor bench-scale cluster-up cluster-demo cluster-down
 
 help:  ## this list
 	@echo 'make TARGET [VARIABLE=value ...]'
@@ -109,9 +109,21 @@ bench-serve: $(READY)  ## a served model under load: 8 clients, 60 s [ARGS="--wo
 bench-doctor: $(READY)  ## how many planted label errors the doctor ranks first [ARGS="--data DIR --budget 100 ..."]
 	python -m benchmarks.doctor $(ARGS)
 
+bench-scale: $(READY)  ## 100,000 shards planned for 64 workers, 10,000,000 paths listed, split and deduplicated [ARGS="--fraction 0.1 ..."]
+	python -m benchmarks.scale $(ARGS)
+
+cluster-up:  ## Spark, MLflow, PostgreSQL and an object store in containers of this machine (Docker, docker/README.md)
+	docker/cluster.sh up
+
+cluster-demo:  ## draw, ingest to s3://, train in two workers, register, predict on that cluster
+	docker/cluster.sh demo
+
+cluster-down:  ## stop it [VOLUMES=yes: and remove its data]
+	docker/cluster.sh down
+
 lock:  ## compile requirements/*.in to the lock files again [UPGRADE=yes: to the newest versions]
 	@test -x build/uv/bin/uv || { '$(or $(PYTHON),python3)' -m venv build/uv && build/uv/bin/python -m pip install --quiet uv; }
-	@for stack in default latest; do \
+	@for stack in default latest spark train train-gpu mlflow; do \
 		(cd requirements && ../build/uv/bin/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header \
 			$(if $(UPGRADE),--upgrade) --output-file $$stack.txt $$stack.in) || exit; \
 	done
