@@ -29,7 +29,7 @@ export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-faults lint train ui package lock clean bench-ingest bench-ingest-million bench-loader bench-trainer bench-train bench-accuracy bench-inference bench-doctor
+.PHONY: help setup demo test test-fast test-faults lint train serve ui package lock clean bench-ingest bench-ingest-million bench-loader bench-trainer bench-train bench-accuracy bench-inference bench-predict bench-batch bench-serve bench-doctor bench-scale cluster-up cluster-demo cluster-down
 
 help:  ## this list
 	@echo 'make TARGET [VARIABLE=value ...]'
@@ -46,6 +46,9 @@ demo: $(READY)  ## the whole way on made data: draw, ingest, train, register, do
 
 train: $(READY)  ## train and register; without DATASET on a made sample [DATASET=dir CONFIG=yaml SET="key=value ..."]
 	python -m jobs.train $(if $(DATASET),--dataset '$(DATASET)') $(if $(CONFIG),--config '$(CONFIG)') $(foreach s,$(SET),--set '$(s)')
+
+serve: $(READY)  ## the champion behind HTTP [ARGS="--port 8000 --workers 2 ..."]
+	python -m jobs.serve $(ARGS)
 
 ui: $(READY)  ## compare the runs in the MLflow UI
 	python -m jobs.ui
@@ -91,15 +94,36 @@ bench-train: $(READY) .venv-bench/.ready  ## presets and a peer, each for the sa
 bench-accuracy: $(READY)  ## what the default preset reads of unseen images: real ones, letters, made text; hours [PARTS="text5 letters ..." ARGS="..."]
 	python -m benchmarks.accuracy $(if $(PARTS),--parts $(PARTS)) $(ARGS)
 
-bench-inference: $(READY)  ## ms per image on one core, one image at a time, through onnxruntime and TensorFlow [ARGS="--images 500 ..."]
+bench-inference: $(READY)  ## ms of single images and images/s of batches, through onnxruntime and TensorFlow [ARGS="--images 500 ..."]
 	python -m benchmarks.inference $(ARGS)
+
+bench-predict: $(READY) .venv-bench/.ready  ## our default preset beside OCR packages on unseen images [ARGS="--minutes 1 --rows 50 ..."]
+	python -m benchmarks.predict $(ARGS)
+
+bench-batch: $(READY)  ## the batch job on Spark beside a bare pool of processes [COUNT=20000 ROUNDS=3 ARGS="--preset fast --model URI ..."]
+	python -m benchmarks.batch $(if $(COUNT),--count '$(COUNT)') $(if $(ROUNDS),--rounds '$(ROUNDS)') $(ARGS)
+
+bench-serve: $(READY)  ## a served model under load: 8 clients, 60 s [ARGS="--workers 1 2 --threads 1 0 --model model_out ..."]
+	python -m benchmarks.serve $(ARGS)
 
 bench-doctor: $(READY)  ## how many planted label errors the doctor ranks first [ARGS="--data DIR --budget 100 ..."]
 	python -m benchmarks.doctor $(ARGS)
 
+bench-scale: $(READY)  ## 100,000 shards planned for 64 workers, 10,000,000 paths listed, split and deduplicated [ARGS="--fraction 0.1 ..."]
+	python -m benchmarks.scale $(ARGS)
+
+cluster-up:  ## Spark, MLflow, PostgreSQL and an object store in containers of this machine (Docker, docker/README.md)
+	docker/cluster.sh up
+
+cluster-demo:  ## draw, ingest to s3://, train in two workers, register, predict on that cluster
+	docker/cluster.sh demo
+
+cluster-down:  ## stop it [VOLUMES=yes: and remove its data]
+	docker/cluster.sh down
+
 lock:  ## compile requirements/*.in to the lock files again [UPGRADE=yes: to the newest versions]
 	@test -x build/uv/bin/uv || { '$(or $(PYTHON),python3)' -m venv build/uv && build/uv/bin/python -m pip install --quiet uv; }
-	@for stack in default latest; do \
+	@for stack in default latest spark train train-gpu mlflow; do \
 		(cd requirements && ../build/uv/bin/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header \
 			$(if $(UPGRADE),--upgrade) --output-file $$stack.txt $$stack.in) || exit; \
 	done

@@ -1,11 +1,11 @@
-"""ms an image, one at a time on one core: the presets' networks through onnxruntime, and through TensorFlow beside it.
+"""The presets' networks through onnxruntime: ms of a single image on one core, beside TensorFlow; images/s of batches on two.
 
 make bench-inference                   # default and fast, 500 images of each size; the result: build/bench/inference.json
 make bench-inference ARGS="--images 2000 --presets default fast large"
 
 The networks are as they are made, with 36 characters and labels of up to 6: weights do not change the time. All are in one
-process that has one core, and take turns of 50 images; pixels are random, preprocessing and decoding are left out. The median
-counts, and the 95th percentile shows what else the machine did.
+process. Single images: it has one core, and the runtimes take turns of 50 images. Batches: of 32, on two cores. Pixels are
+random, preprocessing and decoding are left out. The median counts, and the 95th percentile shows what else the machine did.
 """
 
 import argparse
@@ -13,7 +13,8 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,9 @@ PACKAGES = ("numpy", "tensorflow", "keras", "onnxruntime", "onnx", "tf2onnx")
 SHAPES = ((64, 160, 1), (64, 200, 1))
 CHARACTERS, LONGEST = 36, 6
 BARS = {"default": 6.0, "fast": 2.0}
+SHARE = 0.5  # of TensorFlow's time for a single image
+BATCH, CORES = 32, 2
+BATCH_BARS = {"default": 400.0, "fast": 1500.0}  # images/s
 WARMUP, TURN = 20, 50
 ONNX, TENSORFLOW = "onnxruntime", "TensorFlow"
 Read = Callable[[np.ndarray], Any]
@@ -40,20 +44,37 @@ Row = dict[str, Any]
 def main() -> None:
     args = _arguments()
     about = {"machine": machine(), "versions": versions(sys.executable, PACKAGES)}  # before the other cores are given up
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    entry.load_tensorflow()
-    rows = []
+    rows, batches = [], []
     with tempfile.TemporaryDirectory(prefix="glyphmill-bench-") as work:
-        for preset in args.presets:
-            for shape in SHAPES:
-                weights, readers = prepare(preset, shape, Path(work))
-                found = measure(readers, shape, args.images)
-                rows += [summary((preset, shape, weights), runtime, found[runtime]) for runtime in readers]
-    result = {"images": args.images, **about, "rows": rows, "bars": bars(rows)}
+        with cores(1):
+            entry.load_tensorflow()
+            for preset in args.presets:
+                for shape in SHAPES:
+                    weights, readers = prepare(preset, shape, Path(work))
+                    found = measure(readers, shape, args.images)
+                    rows += [summary((preset, shape, weights), runtime, found[runtime]) for runtime in readers]
+        with cores(CORES) as count:
+            for preset in args.presets:
+                batches += [batch_summary(preset, shape, count, batch_ms(preset, shape, Path(work), count)) for shape in SHAPES]
+    result = {"images": args.images, **about, "rows": rows, "batches": batches, "bars": bars(rows, batches)}
     write_result(RESULT, result)
     told = ", ".join(f"{name} {value}" for part in about.values() for name, value in part.items())
-    print("\n".join([table(list(map(cells, rows))), "", *bar_lines(result["bars"]), "", told]))
+    tables = [table(list(map(cells, rows))), "", table(list(map(batch_cells, batches)))]
+    print("\n".join([*tables, "", *bar_lines(result["bars"]), "", told]))
+
+
+@contextmanager
+def cores(count: int) -> Iterator[int]:
+    """This process has `count` cores, or as many as there are: how many is given."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield min(count, os.cpu_count() or 1)
+        return
+    had = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(had)[:count])
+    try:
+        yield min(count, len(had))
+    finally:
+        os.sched_setaffinity(0, had)
 
 
 def prepare(preset: str, shape: tuple[int, int, int], work: Path) -> tuple[int, dict[str, Read]]:
@@ -62,17 +83,36 @@ def prepare(preset: str, shape: tuple[int, int, int], work: Path) -> tuple[int, 
 
     from model import heads
     from model.networks import build
-    from model.onnx import open_onnx, write_onnx
+    from model.onnx import write_onnx
+    from model.runtimes import open_onnx
 
     settings = read(TrainSettings, ROOT / f"conf/train/{preset}.yaml")
     network = heads.reader(build(settings.network, shape, CHARACTERS, LONGEST))
-    file = work / f"{preset}-{shape[1]}.onnx"
+    file = _file(preset, shape, work)
     write_onnx(network, file)
     traced = tf.function(
         lambda images: network(tf.cast(images, tf.float32), training=False),
         input_signature=[tf.TensorSpec((None, *shape), tf.uint8)],
     )
     return network.count_params(), {ONNX: open_onnx(file, threads=1), TENSORFLOW: lambda images: traced(images).numpy()}
+
+
+def _file(preset: str, shape: tuple[int, int, int], work: Path) -> Path:
+    return work / f"{preset}-{shape[1]}.onnx"
+
+
+def batch_ms(preset: str, shape: tuple[int, int, int], work: Path, threads: int) -> list[float]:
+    """The ms of each batch, of the file that `prepare` has written."""
+    from model.runtimes import open_onnx
+
+    read = open_onnx(_file(preset, shape, work), threads)
+    images = np.random.default_rng(0).integers(0, 256, (BATCH, *shape), np.uint8)
+    ms = []
+    for _ in range(WARMUP + TURN):
+        began = time.perf_counter()
+        read(images)
+        ms.append(1000 * (time.perf_counter() - began))
+    return ms[WARMUP:]
 
 
 def measure(readers: Mapping[str, Read], shape: tuple[int, int, int], count: int) -> dict[str, list[float]]:
@@ -98,12 +138,41 @@ def summary(network: tuple[str, tuple[int, int, int], int], runtime: str, ms: Se
     return {"preset": preset, "shape": list(shape), "weights": weights, "runtime": runtime, "ms": median, "ms_p95": high}
 
 
-def bars(rows: Sequence[Row]) -> dict[str, Any]:
-    """The bars of onnxruntime's times, by preset and size."""
+def batch_summary(preset: str, shape: tuple[int, int, int], cores: int, ms: Sequence[float]) -> Row:
+    """A row: the preset, the image's shape, the cores, and images/s by the median and the 95th percentile of batches."""
+    median, high = (1000 * BATCH / value for value in np.percentile(ms, [50, 95]).tolist())
+    return {"preset": preset, "shape": list(shape), "cores": cores, "images_per_s": median, "images_per_s_p95": high}
+
+
+def bars(rows: Sequence[Row], batches: Sequence[Row] = ()) -> dict[str, Any]:
+    """By preset and size: onnxruntime's time, its share of TensorFlow's, and images/s of batches where there were CORES."""
+    found = {}
+    of = {(_name(row), row["runtime"]): row["ms"] for row in rows if row["preset"] in BARS}
+    for (name, runtime), ms in of.items():
+        if runtime == ONNX:
+            found[f"{name}_ms"] = bar(ms, BARS[name.partition("_")[0]], least=False)
+            if (name, TENSORFLOW) in of:
+                found[f"{name}_share"] = bar(ms / of[name, TENSORFLOW], SHARE, least=False)
+    for row in batches:
+        if row["preset"] in BATCH_BARS:
+            value = row["images_per_s"] if row["cores"] == CORES else None
+            found[f"{_name(row)}_images_per_s"] = bar(value, BATCH_BARS[row["preset"]], digits=0)
+    return found
+
+
+def _name(row: Row) -> str:
+    return f"{row['preset']}_{row['shape'][0]}x{row['shape'][1]}"
+
+
+def batch_cells(row: Row) -> dict[str, str]:
+    """A row of the second printed table."""
     return {
-        f"{row['preset']}_{row['shape'][0]}x{row['shape'][1]}_ms": bar(row["ms"], BARS[row["preset"]], least=False)
-        for row in rows
-        if row["runtime"] == ONNX and row["preset"] in BARS
+        "preset": row["preset"],
+        "image": "x".join(map(str, row["shape"])),
+        "batch": str(BATCH),
+        "cores": str(row["cores"]),
+        "images/s": number(row["images_per_s"]),
+        "95%": number(row["images_per_s_p95"]),
     }
 
 

@@ -36,12 +36,11 @@ def main() -> None:
     from model.tracking import bundle_of
 
     with bundle_of(args.model) as bundle:
-        entry.load_tensorflow()
+        recognizer = entry.load_recognizer(bundle)
         from model.doctor import examine
         from model.doctor_report import EXCLUDE, PAGE, SCORES, ScoreTable, new_folder, told, write_diagnosis
-        from model.recognizer import Recognizer
 
-        recognizer, folder = Recognizer.load(bundle), new_folder(args.output)
+        folder = new_folder(args.output)
         with ScoreTable.opened(folder / SCORES) as table:
             diagnosis = examine(recognizer, dataset, args.split, args.top, table)
     source = f"{dataset.location.shown}, version {dataset.manifest.version}, split {args.split}, read by {args.model}"

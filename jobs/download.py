@@ -1,7 +1,7 @@
-"""A registered model as a folder that predicts by itself, without this repository.
+"""A registered model as a folder that predicts by itself, without this repository; checksums are looked at first.
 
 python -m jobs.download --model models:/glyphmill@champion --output model_out
-python model_out/predict.py images/
+python model_out/predict.py images/          # with what model_out/requirements.txt names, TensorFlow not among it
 """
 
 from pathlib import Path

@@ -6,8 +6,13 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipelines.errors import GlyphmillError
+
+if TYPE_CHECKING:
+    from model.recognizer import Recognizer
 
 # glibc gives freed memory back at once and pays for it in page faults, some 15% of a CPU training step.
 ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": "4294967296", "MALLOC_MMAP_THRESHOLD_": "4294967296"}
@@ -35,6 +40,21 @@ def load_tensorflow() -> None:
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+
+
+def load_recognizer(folder: Path, runtime: str = "auto", threads: int | None = None) -> "Recognizer":
+    """A bundle's recogniser on `threads` threads (None: all cores).
+
+    TensorFlow is imported, without its notes, only where it is what reads the bundle.
+    """
+    from model.bundle import read_bundle
+    from model.recognizer import Recognizer
+    from model.runtimes import TENSORFLOW, chosen
+
+    found = chosen(runtime, read_bundle(folder)["files"], folder)
+    if found == TENSORFLOW:
+        load_tensorflow()
+    return Recognizer.load(folder, found, threads)
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:

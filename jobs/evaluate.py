@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from jobs import entry
+from model.runtimes import AUTO, FILE_OF
 from pipelines.manifest import open_dataset
 
 
@@ -19,6 +20,7 @@ def main() -> None:
         "--output", metavar="DIR", type=Path, help="write index.html, figures, SPLIT.json, SPLIT_errors.jsonl here"
     )
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all numbers and the wrong rows to this file")
+    parser.add_argument("--runtime", choices=[AUTO, *FILE_OF], default=AUTO, help="onnx where it can be (auto, the default)")
     args = parser.parse_args()
     dataset = open_dataset(args.dataset)
     dataset.manifest.shards_of(args.split)
@@ -26,16 +28,15 @@ def main() -> None:
     from model.tracking import bundle_of
 
     with bundle_of(args.model) as folder, tempfile.TemporaryDirectory() as scratch:
-        entry.load_tensorflow()
+        recognizer = entry.load_recognizer(folder, args.runtime)
         from model.evaluate import evaluate
         from model.evaluation.findings import told
         from model.evaluation.numbers import write_json
-        from model.recognizer import Recognizer
 
         output = args.output or Path(scratch)
         output.mkdir(parents=True, exist_ok=True)
         errors = output / f"{args.split}_errors.jsonl"
-        evaluation = evaluate(Recognizer.load(folder), dataset, args.split, errors)
+        evaluation = evaluate(recognizer, dataset, args.split, errors)
         print(*told(evaluation), sep="\n")
         if args.json:
             write_json(args.json, evaluation, errors)

@@ -36,8 +36,7 @@ def main() -> None:
     from model.tracking import bundle_of
 
     with bundle_of(args.model) as folder:
-        entry.load_tensorflow()
-        recognizer = Recognizer.load(folder)
+        recognizer = entry.load_recognizer(folder, args.runtime)
         if args.draw:
             draw(recognizer, args)
         elif failed := predict_files(recognizer, args):

@@ -205,12 +205,20 @@ class DeviceSettings(Settings):
 
 
 class TrackingSettings(Settings):
-    """What MLflow is told. `promote`: who becomes champion - the better one on the test split, always, or never the new one."""
+    """What MLflow is told. `promote`: who becomes champion - the better one on the test split, always, or never the new one.
+
+    Better is by more than the noise, with all characters of the champion's alphabet, and not too slow: in at most
+    `max_ms_per_image` milliseconds for an image, and at most `max_slowdown` times the champion's (null: no limit), read in
+    batches on the machine that trains. `parent` is the id of the run that this one is shown under, a sweep's.
+    """
 
     experiment: str = Field(default="glyphmill", min_length=1)
     run_name: str | None = None
     registered_model: str = Field(default="glyphmill", pattern="^[^/:]+$")
     promote: Literal["better", "always", "never"] = "better"
+    max_ms_per_image: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    max_slowdown: float | None = Field(default=2.0, ge=1, allow_inf_nan=False)
+    parent: str | None = Field(default=None, pattern="^[0-9a-f]{32}$")
 
 
 class TrainSettings(Settings):

@@ -1,14 +1,15 @@
-"""A recogniser judged on a split of a dataset, row group by row group: what is kept does not grow with the rows."""
+"""A recogniser judged on a split of a dataset, row group by row group: what is kept grows by two bytes a row."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from model.alignment import Pair
-from model.evaluation.confusions import Swap
+from model.evaluation.confusions import Confusions, Swap
 from model.evaluation.curves import Curves
 from model.evaluation.errors import Errors, ErrorTable, Foremost, Read, look_at
 from model.evaluation.folding import fold_table, usual_pairs
@@ -27,6 +28,8 @@ from pipelines.progress import Progress
 BATCH = 128
 SINGLES = 50  # images that are also read one by one, for the time that a single one takes
 WRONG, RIGHT = 100, 24  # rows that are kept: the surest of the wrong ones, the least sure of the right ones
+WORST, READ_AS = 10, 3  # characters that a summary tells, and what each of them is read as
+MOST = np.iinfo(np.uint16).max  # character errors of a row that are counted
 CONFUSIONS, EXAMPLES = 10, 4  # the most frequent confusions, and rows that are kept of each
 
 
@@ -59,7 +62,9 @@ class Details:
 class Evaluation:
     """Scores over a split and over its rows by label length, and time for each image.
 
-    `wrong` holds the rows read wrongly of which the model was surest, at most WRONG of them, the surest first.
+    `wrong` holds the rows read wrongly of which the model was surest, at most WRONG of them, the surest first. `edits`
+    (rows,) uint16 has the character errors of every row, in the split's order: with those of another model they tell whether
+    one is better than the other (`gates`).
     """
 
     split: str
@@ -69,6 +74,7 @@ class Evaluation:
     wrong: tuple[Read, ...]
     ms_per_image: float
     details: Details | None = None
+    edits: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint16), compare=False)
 
     def summary(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -103,6 +109,22 @@ def _more(details: Details) -> dict[str, Any]:
         "calibration_error": statistics.confidences.calibration_error,
         "ms_single_median": details.single.percentile_ms(50),
         "ms_single_p95": details.single.percentile_ms(95),
+        "worst_characters": _worst(statistics.confusions),
+    }
+
+
+def _worst(confusions: Confusions) -> dict[str, dict[str, Any]]:
+    """The characters of the labels that are read worst, and what they are read as most often ("": nothing)."""
+    wrong = confusions.wrong()
+    rates = [(character, found) for character, found in confusions.by_character().items() if found.right < found.labels]
+    return {
+        character: {
+            "recall": found.recall,
+            "right": found.right,
+            "labels": found.labels,
+            "read_as": dict(islice(((text, n) for label, text, n in wrong if label == character), READ_AS)),
+        }
+        for character, found in sorted(rates, key=lambda item: (item[1].recall, -item[1].labels))[:WORST]
     }
 
 
@@ -154,6 +176,7 @@ class _Judge:
         self._recognizer, self._fold, self.table = recognizer, fold, table
         self.statistics = Statistics(Curves.none(recognizer.charset.alphabet))
         self.by_length: dict[int, Scores] = {}
+        self.edits: list[np.ndarray] = []
         self.right = Foremost(RIGHT)
         self.single = Times()
         nothing = np.zeros((1, *recognizer.image.shape), np.uint8)
@@ -177,6 +200,7 @@ class _Judge:
             self.by_length[len(label)] = self.by_length.get(len(label), Scores()) + one
             known = int(rows.ids[place]), rows.paths[place], label, reading.text, float(reading.confidence)
             reads.append(Read(*known, one.edits, first + place))
+        self.edits.append(np.array([min(read.edits, MOST) for read in reads], np.uint16))
         self.table.write(read for read in reads if read.edits)
         for read in reads:
             if not read.edits:
@@ -205,4 +229,5 @@ def _told(judge: _Judge, pairs: list[str], split: str, fingerprint: str) -> Eval
         judge.single,
     )
     by_length = dict(sorted(judge.by_length.items()))
-    return Evaluation(split, fingerprint, statistics.scores, by_length, found.surest, statistics.times.mean_ms, details)
+    edits, ms = np.concatenate(judge.edits), statistics.times.mean_ms
+    return Evaluation(split, fingerprint, statistics.scores, by_length, found.surest, ms, details, edits)

@@ -1,6 +1,5 @@
-"""A trained model -> a bundle that reads images by itself, and the code that it needs for that."""
+"""A trained model -> a bundle that reads images by itself, and the folder around it: code, requirements, card, checksums."""
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -10,25 +9,35 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 import model
 import pipelines
+from model.bundle import BUNDLE, sha256_of, verify
+from model.card import model_card
 from model.config import TrainSettings
 from model.decode import RULE_OF
-from model.recognizer import BUNDLE, NETWORK
+from model.runtimes import NETWORK, NETWORK_ONNX, ONNX, TENSORFLOW
+from pipelines.errors import DataError
 from pipelines.manifest import Manifest
-from pipelines.preprocess import ADDED
+from pipelines.progress import say
 
 if TYPE_CHECKING:
     import keras
 
-# All that `model.recognizer` imports of this repository: shipped with every bundle.
+# All that `model.serving` imports of this repository: shipped with every bundle.
 CODE = {
-    "model": ("__init__", "decode", "likelihood", "recognizer", "snapshots"),
+    "model": ("__init__", "bundle", "decode", "likelihood", "recognizer", "runtimes", "serving", "snapshots"),
     "pipelines": ("__init__", "charset", "contrast", "errors", "images", "ink", "preprocess", "rejects", "settings"),
 }
+LOADER = "model.serving"  # of MLflow's pyfunc
 SIZES = 10  # how many sizes of the sources a bundle tells
 DATA = "data/bundle"  # where MLflow puts a data_path named bundle within a model's folder
-REQUIREMENTS = ("keras", "numpy", "pandas", "pillow", "pydantic", "pyyaml", "tensorflow")
+CHECKSUMS = "SHA256SUMS"  # as `sha256sum --check` reads it
+LATER = ("MLmodel", "registered_model_meta", CHECKSUMS)  # files that MLflow writes once more, and the list itself
+# What inference imports, by runtime. MLflow's pyfunc needs pandas too, which comes with MLflow.
+SHARED = ("numpy", "pillow", "pydantic", "pyyaml")
+REQUIREMENTS = {ONNX: ("onnxruntime", *SHARED), TENSORFLOW: ("keras", "tensorflow", *SHARED)}
 PREDICT = '''\
 """Reads the text in images: python predict.py IMAGE_OR_FOLDER ... (needs only requirements.txt)."""
 
@@ -47,11 +56,16 @@ main(HERE / "data" / "bundle")
 
 
 def write_bundle(folder: Path, network: "keras.Model", manifest: Manifest, settings: TrainSettings) -> None:
-    """Writes weights, alphabet, preprocessing, decode rule and dataset fingerprint into `folder`."""
+    """Writes weights, alphabet, preprocessing, decode rule and dataset fingerprint into `folder`.
+
+    The weights twice: as Keras saves them, and as ONNX, unless what that needs is not installed; then one line says so.
+    Raises DataError where the ONNX file computes something else.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     network.save(folder / NETWORK)
+    files = [NETWORK, *_write_onnx(network, folder)]
     bundle = {
-        "format": 1,
+        "format": 2,
         "alphabet": manifest.alphabet,
         "image": manifest.settings["image"],
         "checks": manifest.settings["checks"],
@@ -68,9 +82,22 @@ def write_bundle(folder: Path, network: "keras.Model", manifest: Manifest, setti
         },
         "glyphmill": pipelines.VERSION,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "files": {NETWORK: hashlib.sha256((folder / NETWORK).read_bytes()).hexdigest()},
+        "files": {name: sha256_of(folder / name) for name in files},
     }
     (folder / BUNDLE).write_text(json.dumps(bundle, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def _write_onnx(network: "keras.Model", folder: Path) -> list[str]:
+    """The name of the file that was written, if it could be."""
+    from model import onnx  # imports Keras
+
+    if missing := onnx.missing():
+        said = f"the model has no {NETWORK_ONNX} and needs TensorFlow to read: not installed: {', '.join(missing)}"
+        say(f"{said}; pip install {' '.join(missing)}")
+        return []
+    onnx.write_onnx(network, folder / NETWORK_ONNX)
+    onnx.check_onnx(network, folder / NETWORK_ONNX)
+    return [NETWORK_ONNX]
 
 
 def put_metrics(folder: Path, metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,29 +117,41 @@ def write_code(folder: Path) -> list[str]:
     return [str(folder / package) for package in CODE]
 
 
-def requirements() -> list[str]:
-    """The pinned packages that inference needs."""
-    return [f"{name}=={version(name)}" for name in REQUIREMENTS]
+def requirements(bundle: Mapping[str, Any], runtime: str | None = None) -> list[str]:
+    """The pinned packages that inference needs, of one runtime (None: onnxruntime where the bundle has the file)."""
+    runtime = runtime or (ONNX if NETWORK_ONNX in bundle["files"] else TENSORFLOW)
+    return [f"{name}=={version(name)}" for name in REQUIREMENTS[runtime]]
 
 
-def model_card(bundle: dict[str, Any]) -> str:
-    """A README for the downloaded folder, from its bundle."""
-    metrics, image, dataset = bundle["metrics"], bundle["image"], bundle["dataset"]
-    steps = ", ".join([image["fit"], *(f"{step} {image[step]}" for step in ADDED if step in image)])
-    return f"""# Glyphmill recogniser
+def complete(folder: Path, bundle: Mapping[str, Any]) -> None:
+    """Makes the folder that MLflow saved one that predicts by itself: predict.py, requirements, model card, checksums.
 
-Reads text of the alphabet `{bundle["alphabet"]}` in images.
-Input is made {image["mode"]}, {image["height"]} x {image["width"]} pixels ({steps}).
+    MLflow puts itself into requirements.txt. Here it is moved into its own files, which it builds environments from.
+    """
+    needed = folder / "requirements.txt"
+    mlflow = [line for line in needed.read_text(encoding="utf-8").splitlines() if line.startswith("mlflow")]
+    needed.write_text("\n".join(requirements(bundle)) + "\n", encoding="utf-8")
+    environment = folder / "python_env.yaml"
+    values = yaml.safe_load(environment.read_text(encoding="utf-8"))
+    values["dependencies"] = [*mlflow, *values["dependencies"]]
+    environment.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    (folder / "predict.py").write_text(PREDICT, encoding="utf-8")
+    (folder / "README.md").write_text(model_card(bundle, requirements(bundle, TENSORFLOW)), encoding="utf-8")
+    write_checksums(folder)
 
-| | |
-|---|---|
-| exact match, test split ({metrics["rows"]} images) | {metrics["exact_match"]:.4f} |
-| character error rate | {metrics["cer"]:.4f} |
-| dataset fingerprint | `{dataset["fingerprint"]}` |
-| made | {bundle["created"]} with glyphmill {bundle["glyphmill"]} |
 
-    pip install -r requirements.txt
-    python predict.py IMAGE_OR_FOLDER ...
+def write_checksums(folder: Path) -> None:
+    """Writes CHECKSUMS: the SHA-256 of each file that stays as it is."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in LATER)
+    lines = [f"{sha256_of(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
+    (folder / CHECKSUMS).write_text("".join(lines), encoding="utf-8")
 
-or `mlflow.pyfunc.load_model(THIS_FOLDER).predict([image_bytes])`. For images that you own or have licensed.
-"""
+
+def check_folder(folder: Path) -> None:
+    """Raises DataError where a file of a downloaded folder is not what CHECKSUMS says (models of before have no such list)."""
+    if not (folder / CHECKSUMS).exists():
+        return
+    pairs = [line.partition("  ") for line in (folder / CHECKSUMS).read_text(encoding="utf-8", errors="replace").splitlines()]
+    if not pairs:
+        raise DataError(f"{folder / CHECKSUMS}: damaged; download the model again")
+    verify(folder, {name: sha256 for sha256, _, name in pairs})

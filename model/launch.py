@@ -186,11 +186,11 @@ def _process(
         stderr=output,
         text=True,
         errors="replace",
-        preexec_fn=_end_with_parent,  # noqa: PLW1509 - one system call, which takes no lock
+        preexec_fn=end_with_parent,  # noqa: PLW1509 - one system call, which takes no lock
     )
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """In a new process: it gets SIGTERM when its parent dies, of whatever."""
     if LIBC is not None:
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

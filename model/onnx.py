@@ -1,14 +1,25 @@
-"""A trained network as an ONNX file, and the runtime that reads it."""
+"""A trained network as an ONNX file."""
 
 import logging
-from collections.abc import Callable
+import warnings
+from importlib.util import find_spec
 from pathlib import Path
 
 import keras
 import numpy as np
 
+from model.runtimes import open_onnx
+from pipelines.errors import DataError
+
 INPUT, OUTPUT = "image", "logits"
 OPSET = 17  # has all that the networks need, and runtimes of 2022 know it
+PACKAGES = ("tf2onnx", "onnx", "onnxruntime")  # that writing and checking need
+ROWS, TOLERANCE = 4, 1e-3  # rows of noise, and how far logits may differ
+
+
+def missing() -> list[str]:
+    """Those of PACKAGES that are not installed."""
+    return [name for name in PACKAGES if not find_spec(name)]
 
 
 def write_onnx(network: keras.Model, file: Path) -> None:
@@ -21,19 +32,22 @@ def write_onnx(network: keras.Model, file: Path) -> None:
     logits = {OUTPUT: network(keras.ops.cast(image, "float32"), training=False)}  # the key names the output
     signature = [keras.InputSpec(shape=(None, *network.input_shape[1:]), dtype="uint8", name=INPUT)]
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
-    keras.Model(image, logits).export(file, format="onnx", verbose=False, input_signature=signature, opset_version=OPSET)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # Keras looks whether NumPy has what tf2onnx takes
+        keras.Model(image, logits).export(file, format="onnx", verbose=False, input_signature=signature, opset_version=OPSET)
 
 
-def open_onnx(file: Path, threads: int | None = None) -> Callable[[np.ndarray], np.ndarray]:
-    """The function from (N, H, W, C) uint8 to logits that `file` holds, on `threads` threads of the CPU (None: all cores)."""
-    import onnxruntime
+def check_onnx(network: keras.Model, file: Path, tolerance: float = TOLERANCE) -> None:
+    """Raises DataError where `file` gives other logits than `network` on rows of noise, one alone and some together.
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or 0
-    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-
-    def logits(images: np.ndarray) -> np.ndarray:
-        return session.run(None, {name: images})[0]
-
-    return logits
+    Both on the CPU: a GPU rounds to fewer digits (TensorFloat-32) than this looks at.
+    """
+    noise = np.random.default_rng(0).integers(0, 256, (ROWS, *network.input_shape[1:]), np.uint8)
+    logits = open_onnx(file)
+    for images in (noise, noise[:1]):
+        with keras.device("cpu:0"):
+            theirs = keras.ops.convert_to_numpy(network(images.astype(np.float32), training=False))
+        ours = logits(images)
+        apart = np.abs(ours - theirs).max() if ours.shape == theirs.shape else np.inf
+        if not apart <= tolerance * max(1.0, np.abs(theirs).max()):  # a NaN is apart too
+            raise DataError(f"{file}: its logits are up to {apart:g} from the network's; it has no faithful ONNX form")

@@ -20,7 +20,7 @@ FREE: dict[str, Any] = {
     "train": {"steps_per_call", "checkpoint_minutes", "checkpoint_steps"},
     "loader": {"prefetch", "threads", "cache", "cache_gib"},
     "devices": True,
-    "tracking": {"promote"},
+    "tracking": {"promote", "max_ms_per_image", "max_slowdown", "parent"},
 }
 
 

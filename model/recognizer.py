@@ -2,11 +2,8 @@
 
 import argparse
 import base64
-import binascii
 import csv
-import hashlib
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
@@ -17,20 +14,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from model.decode import Reading, sure_readings
+from model.bundle import BUNDLE, read_bundle
+from model.decode import RULES, Reading, sure_readings
+from model.runtimes import AUTO, FILE_OF, ONNX, Compute, chosen, keras_distributions, onnx_distributions, open_keras
 from model.snapshots import Snapshots
 from pipelines.charset import Charset
 from pipelines.errors import DataError
 from pipelines.images import ImageChecks, decode
 from pipelines.preprocess import PreprocessSpec
-from pipelines.rejects import Reject
+from pipelines.rejects import Reason, Reject
 
-if TYPE_CHECKING:  # TensorFlow is imported when a network is loaded, so that what needs none starts at once
+if TYPE_CHECKING:
     import keras
-    import tensorflow as tf
 
-BUNDLE = "bundle.json"
-NETWORK = "network.keras"
 BATCH = 64
 Watch = Callable[[str, Sequence[tuple[str, np.ndarray]]], None]  # is given each image's name and stages
 
@@ -56,36 +52,31 @@ class Prediction(NamedTuple):
 class Recognizer:
     """Reads text in images, with the preprocessing, alphabet and decoding that its bundle carries."""
 
-    def __init__(self, network: "keras.Model", bundle: dict[str, Any]) -> None:
-        import tensorflow as tf
+    network: "keras.Model"  # with the runtime tensorflow only
 
-        self.bundle, self.network = bundle, network
+    def __init__(self, bundle: dict[str, Any], runtime: str, distributions: Compute) -> None:
+        self.bundle, self.runtime, self._distributions = bundle, runtime, distributions
         self.charset = Charset(bundle["alphabet"])
         self.image = PreprocessSpec.model_validate(bundle["image"])
         self.checks = ImageChecks.model_validate(bundle["checks"])
-        signature = [tf.TensorSpec((None, *self.image.shape), tf.uint8)]
-
-        def distributions(images: "tf.Tensor") -> "tf.Tensor":
-            return tf.nn.softmax(network(tf.cast(images, tf.float32), training=False))
-
-        self._distributions = tf.function(distributions, input_signature=signature)
 
     @classmethod
-    def load(cls, folder: str | Path) -> "Recognizer":
-        """The recogniser in a bundle's folder. Raises DataError where it is no bundle, or damaged."""
-        folder = Path(folder)
-        try:
-            bundle = json.loads((folder / BUNDLE).read_text(encoding="utf-8"))
-            files = bundle["files"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{folder}: no {BUNDLE} of a recogniser in this folder: {error!r}") from None
-        for name, sha256 in (files | {NETWORK: files.get(NETWORK)}).items():
-            if not (folder / name).is_file() or hashlib.sha256((folder / name).read_bytes()).hexdigest() != sha256:
-                raise DataError(f"{folder / name}: missing or damaged (checksum); download the model again")
-        import keras
+    def load(cls, folder: str | Path, runtime: str = AUTO, threads: int | None = None) -> "Recognizer":
+        """The recogniser in a bundle's folder, on `threads` threads (None: all cores).
 
-        network = keras.models.load_model(folder / NETWORK, compile=False)  # safe mode: no code in the file is run
-        return cls(network, bundle)
+        `runtime` is `onnx`, `tensorflow`, or `auto`: onnxruntime where the bundle has the file and the package is there.
+        Only what runs is imported. Raises DataError where it is no bundle, is damaged, or cannot be run so.
+        """
+        folder = Path(folder)
+        bundle = _understood(read_bundle(folder), folder)
+        runtime = chosen(runtime, bundle["files"], folder)
+        file = folder / FILE_OF[runtime]
+        if runtime == ONNX:
+            return cls(bundle, runtime, onnx_distributions(file.read_bytes(), threads))
+        network = open_keras(file, threads)
+        made = cls(bundle, runtime, keras_distributions(network, PreprocessSpec.model_validate(bundle["image"]).shape))
+        made.network = network
+        return made
 
     def read_pixels(self, images: np.ndarray) -> list[Reading]:
         """Readings of preprocessed images, (N, H, W, C) uint8."""
@@ -93,13 +84,20 @@ class Recognizer:
 
     def read_distributions(self, images: np.ndarray) -> tuple[list[Reading], np.ndarray]:
         """The same readings, and the probability of each class at each frame, (N, T, characters + 1) float32."""
-        found = self._distributions(images).numpy()
+        found = self._distributions(images)
         return sure_readings(self.bundle["decode"], found, self.charset), found
 
     def preparing(self, **image: str) -> "Recognizer":
         """The same recogniser with other image settings than its bundle has, such as crop="none"."""
         other = copy(self)
         other.image = PreprocessSpec.model_validate(dict(self.image) | image)
+        return other
+
+    def refusing(self, max_pixels: int, max_bytes: int) -> "Recognizer":
+        """The same recogniser that refuses images of more pixels or bytes than these too."""
+        other = copy(self)
+        most = {"max_pixels": min(max_pixels, self.checks.max_pixels), "max_bytes": min(max_bytes, self.checks.max_bytes)}
+        other.checks = self.checks.model_copy(update=most)
         return other
 
     def predict(
@@ -120,7 +118,7 @@ class Recognizer:
 
     def _prepare(self, name: str, image: Any, watch: Watch | None) -> tuple[np.ndarray | None, str]:
         try:
-            source = _from_array(image) if isinstance(image, np.ndarray) else decode(image_bytes(image), self.checks).image
+            source = _from_array(image) if isinstance(image, np.ndarray) else self._decoded(image)
         except Reject as reject:
             return None, f"{reject.reason.value}: {reject.detail}"
         except (OSError, ValueError) as error:
@@ -131,21 +129,34 @@ class Recognizer:
         watch(name, stages)
         return stages[-1][1], ""
 
+    def _decoded(self, image: Any) -> Image.Image:
+        return decode(image_bytes(image, self.checks.max_bytes), self.checks).image
 
-def image_bytes(image: Any) -> bytes:
-    """Bytes of an image file from bytes, a path, or base64 text. Raises OSError or ValueError."""
+
+def image_bytes(image: Any, max_bytes: int = ImageChecks().max_bytes) -> bytes:
+    """Bytes of an image file from bytes, a `pathlib.Path`, or base64 text; a text never names a file: it may be a stranger's.
+
+    Raises OSError or ValueError, and Reject for more than `max_bytes`, before they are read or decoded.
+    """
     if isinstance(image, bytes | bytearray | memoryview):
+        _check_size(memoryview(image).nbytes, max_bytes)
         return bytes(image)
     if isinstance(image, Path):
+        _check_size(image.stat().st_size, max_bytes)
         return image.read_bytes()
     if not isinstance(image, str):
-        raise ValueError(f"expected bytes, a path, base64 text or an array, got {type(image).__name__}")
-    if os.path.isfile(image):  # False, and no error, for what is too long to be a path
-        return Path(image).read_bytes()
+        raise ValueError(f"expected bytes, base64 text, a pathlib.Path or an array, got {type(image).__name__}")
+    text = image.partition(",")[2] if image.startswith("data:") else image
+    _check_size(len(text) // 4 * 3 - text[-2:].count("="), max_bytes)
     try:
-        return base64.b64decode(image.partition(",")[2] if image.startswith("data:") else image, validate=True)
-    except binascii.Error:
-        raise ValueError(f"{image[:80]!r} is neither a file nor base64") from None
+        return base64.b64decode(text, validate=True)
+    except ValueError:  # binascii's, and that of a text with other characters than ASCII
+        raise ValueError(f"{image[:80]!r} is not base64; a file is given as a pathlib.Path") from None
+
+
+def _check_size(size: int, max_bytes: int) -> None:
+    if size > max_bytes:
+        raise Reject(Reason.UNREADABLE, f"{size} bytes are over checks.max_bytes {max_bytes}")
 
 
 def files_in(paths: Sequence[str], listing: Iterable[str]) -> Iterator[str]:
@@ -182,6 +193,7 @@ def add_arguments(parser: argparse.ArgumentParser, paths: str = "+") -> None:
     parser.add_argument("paths", nargs=paths, metavar="PATH", help="image files, folders, or - for a list on standard input")
     parser.add_argument("--format", choices=["csv", "jsonl"], default="csv", help="csv (default) or JSON lines")
     parser.add_argument("--batch", type=positive, default=BATCH, help=f"images read at a time (default {BATCH})")
+    parser.add_argument("--runtime", choices=[AUTO, *FILE_OF], default=AUTO, help="onnx where it can be (auto, the default)")
     parser.add_argument("--limit", type=positive, metavar="N", help="read only the first N files")
     for option, setting, told in OVERRIDES:
         parser.add_argument(option, action="append_const", dest="image", const=setting, default=[], help=told)
@@ -217,34 +229,21 @@ def main(folder: Path, argv: Sequence[str] | None = None) -> None:
     add_arguments(parser)
     args = parser.parse_args(argv)
     try:
-        predict_files(Recognizer.load(folder), args)
+        predict_files(Recognizer.load(folder, args.runtime), args)
     except (DataError, OSError) as error:
         sys.exit(f"error: {error}")
 
 
-class PyfuncModel:
-    """What MLflow's pyfunc serves: images in, a table of text, confidence, characters and error out."""
-
-    def __init__(self, recognizer: Recognizer) -> None:
-        self.recognizer = recognizer
-
-    def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> Any:
-        """A pandas DataFrame with a row for each image.
-
-        `model_input` is a DataFrame whose first column holds images, or a list or array of them; an image is bytes,
-        base64 text, a path, or an array (H, W) or (H, W, C) uint8.
-        """
-        import pandas as pd
-
-        images = model_input.iloc[:, 0] if isinstance(model_input, pd.DataFrame) else model_input
-        rows = [p._asdict() for p in self.recognizer.predict((str(i), image) for i, image in enumerate(images))]
-        table = pd.DataFrame(rows, columns=list(Prediction._fields)).drop(columns="path")
-        return table.assign(characters=[list(c) for c in table["characters"]])
-
-
-def _load_pyfunc(data_path: str) -> PyfuncModel:
-    """MLflow calls this to load the model (`loader_module` in the MLmodel file)."""
-    return PyfuncModel(Recognizer.load(data_path))
+def _understood(bundle: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The bundle, once it has been looked at whether a recogniser can be made of it. Raises DataError."""
+    try:
+        Charset(bundle["alphabet"])
+        PreprocessSpec.model_validate(bundle["image"])
+        ImageChecks.model_validate(bundle["checks"])
+        RULES[bundle["decode"]]
+    except (KeyError, TypeError, ValueError, DataError) as error:
+        raise DataError(f"{folder / BUNDLE}: not that of a recogniser: {' '.join(repr(error).split())[:300]}") from None
+    return bundle
 
 
 def _from_array(image: np.ndarray) -> Image.Image:

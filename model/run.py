@@ -5,18 +5,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from model import figures, outputs, tracking
+from model import figures, outputs, promotion, tracking
 from model.agreement import Agreement
 from model.cluster import Cluster
 from model.config import TrainSettings
-from model.evaluate import Evaluation, comparable, evaluate
+from model.evaluate import Evaluation, evaluate
 from model.evaluation.page import write_page
 from model.export import DATA, put_metrics, write_bundle
-from model.history import Epoch
 from model.mixture import Mixture
 from model.outputs import Output
 from model.recognizer import Recognizer
 from model.records import write_records
+from model.stack import device, stack
 from model.strategy import strategy_for
 from model.trainer import Trained, Trainer
 from pipelines.manifest import Dataset, Manifest, open_dataset
@@ -26,6 +26,7 @@ from pipelines.storage import locate
 
 ALONE = Cluster()
 NOWHERE = Path()  # the folder of a worker that writes nothing
+INTERVALS = ("exact_match", "cer")  # scores whose 95% intervals are logged too
 # What of an evaluation's summary is logged as metrics, beside exact match, character error rate and time.
 LOGGED = (
     "exact_match_folded",
@@ -85,7 +86,7 @@ def train(
             say(f"nothing to do: {opened.folder} has the finished run {opened.record.run_id}; another --output trains anew")
             return None
         trainer = Trainer(mixture, settings, strategy, cluster)
-        result = _run(trainer, mixture, settings, opened)
+        result = _run(trainer, mixture, settings, opened, {"stack": stack(), "device": device(strategy)})
         opened.finished()
     agreement.message("done")
     return result
@@ -100,9 +101,9 @@ def resume(what: str, cluster: Cluster = ALONE) -> Result | None:
     return train(mixture, record.settings, record.preset, folder, cluster)
 
 
-def _run(trainer: Trainer, data: Mixture, settings: TrainSettings, output: Output) -> Result:
-    dataset, preset = data.first, output.record.preset
-    with tracking.run(settings, dataset, preset, output.record.run_id) as run, tempfile.TemporaryDirectory() as scratch:
+def _run(trainer: Trainer, data: Mixture, settings: TrainSettings, output: Output, tags: Mapping[str, str]) -> Result:
+    dataset, preset, run_id = data.first, output.record.preset, output.record.run_id
+    with tracking.run(settings, dataset, preset, run_id, tags) as run, tempfile.TemporaryDirectory() as scratch:
         output.started(run.run_id, tracking.home())
         trained = trainer.fit(output.folder, lambda epoch: run.log_metrics(epoch.metrics(), step=epoch.epoch))
         bundle = Path(scratch) / Path(DATA).name
@@ -112,13 +113,15 @@ def _run(trainer: Trainer, data: Mixture, settings: TrainSettings, output: Outpu
         judged.mkdir(parents=True)
         recognizer = Recognizer.load(bundle)  # what will be shipped, read back from its files
         evaluation = evaluate(recognizer, dataset, "test", judged / "test_errors.jsonl")
-        run.log_metrics(_final_metrics(trained.best, evaluation))
+        run.log_metrics(_final_metrics(trained, evaluation))
         curves = figures.curves(trained.history, trained.best)
         write_page(evaluation, dataset, judged, f"{preset}, run {run.run_id[:8]}", curves)
         _log_artifacts(run, artifacts, dataset, trained, curves)
-        model = run.log_model(bundle, put_metrics(bundle, evaluation.summary()))
-        champion, against = _judge_champion(settings.tracking.registered_model, dataset)
-        registered = run.register(model, evaluation, champion, against)
+        version = run.registered()
+        if version is None:
+            model = run.log_model(bundle, put_metrics(bundle, evaluation.summary()))
+            version = run.register(model, evaluation, recognizer.charset.alphabet)
+        registered = promotion.place(version, settings.tracking, recognizer, evaluation, dataset)
     return Result(run.run_id, output.folder, trained, evaluation, registered)
 
 
@@ -128,29 +131,20 @@ def _manifest(data: Mixture) -> Manifest:
     return data.first.manifest.model_copy(update=update)
 
 
-def _judge_champion(name: str, dataset: Dataset) -> tuple[Evaluation | None, str]:
-    """The present champion's evaluation on this test split, and what to say of it where there is none."""
-    version = tracking.champion_version(name)
-    if version is None:
-        return None, ""
-    who = f"version {version.version}"
-    with tracking.bundle_of(f"models:/{name}/{version.version}") as folder:
-        champion = Recognizer.load(folder)
-        if not comparable(champion, dataset):
-            return None, f"the champion, {who}, was made for other preprocessing; force with --set tracking.promote=always"
-        return evaluate(champion, dataset, "test"), who
-
-
-def _final_metrics(best: Epoch, evaluation: Evaluation) -> dict[str, float]:
-    told = evaluation.summary()
-    return {
+def _final_metrics(trained: Trained, evaluation: Evaluation) -> dict[str, float]:
+    told, best = evaluation.summary(), trained.best
+    ends = {f"test_{name}_{end}": told[f"{name}_interval"][at] for name in INTERVALS for at, end in enumerate(("low", "high"))}
+    scores = {
         "best_epoch": best.epoch,
         "best_val_exact_match": best.val.exact_match,
         "best_val_cer": best.val.cer,
         "test_exact_match": evaluation.scores.exact_match,
         "test_cer": evaluation.scores.cer,
         "test_ms_per_image": evaluation.ms_per_image,
-    } | {f"test_{name}": told[name] for name in LOGGED if told.get(name) is not None}
+        "weights": trained.model.count_params(),
+        "minutes_trained": sum(epoch.seconds for epoch in trained.history) / 60,
+    }
+    return scores | ends | {f"test_{name}": told[name] for name in LOGGED if told.get(name) is not None}
 
 
 def _log_artifacts(run: tracking.Run, folder: Path, dataset: Dataset, trained: Trained, curves: Mapping[str, bytes]) -> None:

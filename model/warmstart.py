@@ -8,6 +8,7 @@ import numpy as np
 
 from model.decode import RULE_OF
 from model.recognizer import Recognizer
+from model.runtimes import TENSORFLOW
 from pipelines.charset import Charset
 from pipelines.errors import DataError
 
@@ -23,7 +24,7 @@ def warm_start(network: keras.Model, head: str, charset: Charset, uri: str) -> s
     from model import tracking  # imports MLflow, which a training that starts anew does not wait for
 
     with tracking.bundle_of(uri) as folder:
-        trained = Recognizer.load(folder)
+        trained = Recognizer.load(folder, runtime=TENSORFLOW)
     ours, theirs = _layers(network), _layers(trained.network)
     kept = 0
     for mine, other in _same([one for one in ours if not _classes(one)], [one for one in theirs if not _classes(one)]):

@@ -157,7 +157,7 @@ def judge(settings: IngestSettings, row: Planned, data: bytes | OSError) -> tupl
         if row.reason:
             raise Reject(Reason(row.reason), row.detail or "")
         if isinstance(data, OSError):
-            raise _unread(data)
+            raise unread(data)
         digest = hashlib.sha256(data).hexdigest()
         known |= {"sha256": digest, "size": len(data)}
         if digest in (row.known, row.seen):
@@ -174,8 +174,7 @@ def judge(settings: IngestSettings, row: Planned, data: bytes | OSError) -> tupl
         if reject.reason.value == row.seen:
             return None, None
         known |= {"reason": reject.reason.value, "detail": reject.detail}
-    shown = path if path.isascii() else path.encode("utf-8", "backslashreplace").decode()
-    return Fact(row.id, shown, **known), image  # type: ignore[arg-type]
+    return Fact(row.id, shown(row.path), **known), image  # type: ignore[arg-type]
 
 
 def read_statistics(location: Location) -> dict[str, Statistics]:
@@ -297,7 +296,13 @@ def _is_outage(root: Location, error: OSError) -> bool:
     return not isinstance(error, FileNotFoundError | PermissionError) and "ACCESS_DENIED" not in str(error)
 
 
-def _unread(error: OSError) -> Reject:
+def shown(path: bytes) -> str:
+    """A listed path as tables hold it: text, with a name that is not UTF-8 in escapes."""
+    return path_text(path).encode("utf-8", "backslashreplace").decode()
+
+
+def unread(error: OSError) -> Reject:
+    """Why the bytes of a listed file could not be had."""
     path = error.filename
     if isinstance(error, FileNotFoundError) and not (path and os.path.islink(path)):
         return Reject(Reason.VANISHED, "the file was listed, and was gone when it was to be read")

@@ -118,8 +118,7 @@ def ingest(
     writing to, and for too many rejects; then nothing is published.
     """
     root, output, options = locate(input_uri), locate(output_uri), options or IngestOptions()
-    if output.fs == root.fs and f"{output.path}/".startswith(f"{root.path}/"):
-        raise DataError(f"{output.shown}: --output lies inside --input {root.shown}; choose a folder outside it")
+    check_apart(root, output)
     _check_output(output)
     if output.join(STAGING).exists():
         with locked(output):
@@ -148,12 +147,32 @@ def ingest(
         return Ingested(Dataset(output, manifest), unchanged=False, notes=_notes(work, outcome))
 
 
-def group_count(files: int, settings: IngestSettings) -> int:
-    """How many tasks `files` make: a function of the data alone, so that shards never depend on the cluster.
+def check_apart(root: Location, output: Location) -> None:
+    """Raises DataError where what is written would be found among what is read."""
+    if output.fs == root.fs and f"{output.path}/".startswith(f"{root.path}/"):
+        raise DataError(f"{output.shown}: --output lies inside --input {root.shown}; choose a folder outside it")
+
+
+def group_count(files: int, most: int) -> int:
+    """How many tasks of at most `most` files make: a function of the data alone, so that no file depends on the cluster.
 
     A few thousand files still make work for some cores; a few added ones make no shards of a row each.
     """
-    return max(1, min(8, -(-files // FEW_FILES)), -(-files // settings.shards.files))
+    return max(1, min(8, -(-files // FEW_FILES)), -(-files // most))
+
+
+def groups_of(rows: pa.Table, count: int) -> bytes:
+    """The plan as one Parquet file with a row group for each task."""
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, rows.schema, compression="zstd") as writer:
+        for start, end in bounds(rows.num_rows, count):
+            writer.write_table(rows.slice(start, end - start), row_group_size=end - start)
+    return sink.getvalue().to_pybytes()
+
+
+def bounds(files: int, count: int) -> list[tuple[int, int]]:
+    """Where each of `count` groups begins and ends."""
+    return list(pairwise(files * i // count for i in range(count + 1)))
 
 
 def fingerprint(settings: IngestSettings, rows: pa.Table) -> str:
@@ -207,30 +226,21 @@ def _stage(work: _Work) -> _Work:
     for name in work.output.join(STAGING).names():
         if work.output.join(STAGING, name).path != staging.path:
             work.output.join(STAGING, name).remove()
+    count = group_count(rows.num_rows, settings.shards.files)
     if staging.join(LISTING_FILE).exists():
         done = sum(name.startswith("done-") for name in staging.names())
-        say(f"continuing an interrupted ingest: {done} of {group_count(rows.num_rows, settings)} groups were finished")
+        say(f"continuing an interrupted ingest: {done} of {count} groups were finished")
     else:
         staging.make()
-        staging.join(LISTING_FILE).write_bytes(_groups_of(rows, group_count(rows.num_rows, settings)))
+        staging.join(LISTING_FILE).write_bytes(groups_of(rows, count))
     return work._replace(job=work.job._replace(staging=staging.uri))
-
-
-def _groups_of(rows: pa.Table, count: int) -> bytes:
-    """The plan as one Parquet file with a row group for each task."""
-    sink = pa.BufferOutputStream()
-    bounds = [rows.num_rows * i // count for i in range(count + 1)]
-    with pq.ParquetWriter(sink, rows.schema, compression="zstd") as writer:
-        for start, end in pairwise(bounds):
-            writer.write_table(rows.slice(start, end - start), row_group_size=end - start)
-    return sink.getvalue().to_pybytes()
 
 
 def _process(work: _Work, runner: Runner) -> _Outcome:
     job, files = work.job, work.plan.rows.num_rows
-    groups = [Group(job, number) for number in range(group_count(files, job.settings))]
+    groups = [Group(job, number) for number in range(group_count(files, job.settings.shards.files))]
     results = {r.number: r for r in runner.map(process_group, groups, "ingest", files)}
-    _check_input(work, sum(r.reasons.get(reason, 0) for r in results.values() for reason in PASSING))
+    check_input(work.root, files, sum(r.reasons.get(reason, 0) for r in results.values() for reason in PASSING), "ingest")
     facts = _facts(work, list(results.values()))
     respected = job.settings.split.respected
     copies = runner.repeated(facts)
@@ -255,12 +265,11 @@ def _facts(work: _Work, results: Sequence[GroupResult]) -> Facts:
     return Facts(new, [work.output.join(part.path).uri for part in old], rows)
 
 
-def _check_input(work: _Work, unread: int) -> None:
-    """Raises DataError where files could not be read because the whole input went away: that is no reject of theirs."""
-    files = work.plan.rows.num_rows
-    if unread and (unread > MOSTLY * files or not (work.root.exists() and work.root.names())):
-        what = f"{unread} of {files} files could not be read: the input went away while the ingest ran, or may not be read"
-        raise DataError(f"{work.root.shown}: {what}; mend that and run this again: what was finished is kept")
+def check_input(root: Location, files: int, unread: int, what: str) -> None:
+    """Raises DataError where `unread` of `files` could not be read because the whole input went away: no fault of theirs."""
+    if unread and (unread > MOSTLY * files or not (root.exists() and root.names())):
+        told = f"{unread} of {files} files could not be read: the input went away while the {what} ran, or may not be read"
+        raise DataError(f"{root.shown}: {told}; mend that and run this again: what was finished is kept")
 
 
 def _publish(work: _Work, outcome: _Outcome, runner: Runner, lock: Lock) -> Manifest:

@@ -1,27 +1,39 @@
-"""The ingest's runner without Spark: a pool of processes on this machine, with the same functions."""
+"""The runner of ingest and batch without Spark: a pool of processes on this machine, with the same functions."""
 
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import pyarrow as pa
 
 from pipelines.errors import DataError, SettingsError
-from pipelines.groups import GroupResult
 from pipelines.ingest import Facts, copies_of
 from pipelines.progress import Progress, say
 from pipelines.repeats import Copy, repeated_in, shared_labels
 
+
+class Counted(Protocol):
+    """What a task's result says of its files: how many there were, how many an older version knew, and how many are bad."""
+
+    @property
+    def files(self) -> int: ...
+    @property
+    def same(self) -> int: ...
+    @property
+    def reasons(self) -> Mapping[str, int]: ...
+
+
 T = TypeVar("T")
+R = TypeVar("R", bound=Counted)
 ATTEMPTS = 4  # as Spark has for a task
 
 
 class PoolRunner:
-    """Runs the tasks of an ingest on `workers` processes (None: one for each core). Raises SettingsError for none."""
+    """Runs tasks on `workers` processes (None: one for each core). Raises SettingsError for none."""
 
     def __init__(self, workers: int | None = None) -> None:
         if workers is not None and workers < 1:
@@ -29,9 +41,9 @@ class PoolRunner:
         self._workers = workers or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
         self.tools = {"runner": f"pool of {self._workers} processes"}
 
-    def map(self, work: Callable[[T], GroupResult], tasks: Sequence[T], what: str, files: int) -> list[GroupResult]:
+    def map(self, work: Callable[[T], R], tasks: Sequence[T], what: str, files: int) -> list[R]:
         """The result of every task; tasks of a process that died are tried again. Raises the error of a task that fails."""
-        results: dict[int, GroupResult] = {}
+        results: dict[int, R] = {}
         with Progress(what, files) as progress:
             for attempt in range(ATTEMPTS):
                 left = [index for index in range(len(tasks)) if index not in results]
@@ -53,9 +65,7 @@ class PoolRunner:
         """Labels that stand in more than one split, by pair of splits."""
         return shared_labels(copies_of(facts))
 
-    def _results(
-        self, work: Callable[[T], GroupResult], tasks: Sequence[T], indices: Sequence[int]
-    ) -> Iterator[tuple[int, GroupResult]]:
+    def _results(self, work: Callable[[T], R], tasks: Sequence[T], indices: Sequence[int]) -> Iterator[tuple[int, R]]:
         # spawned, not forked: a fork would hold the lock on the output, and the threads of Arrow do not survive it
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(min(self._workers, len(indices)), mp_context=context, initializer=_end_with_parent) as pool:

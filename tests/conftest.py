@@ -1,6 +1,7 @@
 """What several suites share: hypothesis without chance, small images, and an ingest runner that is a plain loop."""
 
 import io
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -54,6 +55,14 @@ class LoopRunner(PoolRunner):
 
     def repeated(self, facts: Facts) -> list[list[Copy]]:
         return [same[:: self.step] for same in super().repeated(facts)][:: self.step]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def same_path():
+    """MLflow puts a model's own code first on the path, for good, and processes that start later would import that."""
+    before = sys.path[:]
+    yield
+    sys.path[:] = before
 
 
 @pytest.fixture(scope="session")

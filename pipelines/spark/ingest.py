@@ -13,15 +13,14 @@ from pyspark.sql import SparkSession
 from pipelines.facts import COPIES, copies_in
 from pipelines.groups import GroupResult
 from pipelines.ingest import Facts, copies_of
-from pipelines.progress import Progress, polled, say
+from pipelines.progress import Progress, polled
 from pipelines.repeats import EXAMPLES, Copy, repeated_in, shared_labels
-from pipelines.spark.session import WorkerDiedError, told_tasks
+from pipelines.spark.session import patiently, told_tasks
 from pipelines.split import SPLITS
 from pipelines.storage import locate
 
 T = TypeVar("T")
 R = TypeVar("R")
-ATTEMPTS = 4  # as Spark on a cluster has for a task
 ROWS_PER_TASK = 250_000  # of COPIES, some 300 bytes each
 
 
@@ -37,7 +36,7 @@ class SparkRunner:
 
         Spark on a local master gives up when one Python worker dies: then all is started again, and finished groups are found.
         """
-        return _patiently(lambda: self._map(work, tasks, what, files), what)
+        return patiently(lambda: self._map(work, tasks, what, files), what)
 
     def _map(self, work: Callable[[T], GroupResult], tasks: Sequence[T], what: str, files: int) -> list[GroupResult]:
         context = self._spark.sparkContext
@@ -96,16 +95,7 @@ class SparkRunner:
             with told_tasks():
                 return readers.flatMap(spread).partitionBy(parts, int).mapPartitions(gather).collect()
 
-        return _patiently(run, "repeats")
-
-
-def _patiently(run: Callable[[], list[R]], what: str) -> list[R]:
-    for attempt in range(1, ATTEMPTS):
-        try:
-            return run()
-        except WorkerDiedError as error:
-            say(f"{what}: {error} (attempt {attempt} of {ATTEMPTS})")
-    return run()
+        return patiently(run, "repeats")
 
 
 def _packed(table: pa.Table) -> bytes:

@@ -52,10 +52,11 @@ def ship(spark: SparkSession, root: Path, packages: Sequence[str]) -> None:
         return
     folder = Path(tempfile.mkdtemp(prefix="glyphmill-"))  # executors fetch the zip from there for as long as the session lives
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    with zipfile.ZipFile(folder / "training.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+    target = folder / f"{'-'.join(packages)}-{secrets.token_hex(4)}.zip"  # a session takes no second file of the same name
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for source in sorted(path for name in packages for path in (root / name).rglob("*") if path.suffix in KINDS):
             archive.write(source, source.relative_to(root))
-    spark.sparkContext.addPyFile(str(folder / "training.zip"))
+    spark.sparkContext.addPyFile(str(target))
 
 
 def _free_port() -> int:

@@ -6,9 +6,10 @@ import shutil
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
@@ -16,7 +17,10 @@ from pyspark.sql import SparkSession
 
 import pipelines
 from pipelines.errors import DataError
+from pipelines.progress import say
 
+T = TypeVar("T")
+ATTEMPTS = 4  # as Spark on a cluster has for a task
 # a worker that died at its task, and one that died before it had one
 DEAD_WORKER = ("Python worker exited unexpectedly", "java.net.SocketException", "java.io.EOFException")
 PACKAGE = Path(pipelines.__file__).resolve().parent
@@ -70,6 +74,16 @@ def told_tasks() -> Iterator[None]:
     except (Py4JJavaError, PySparkException) as error:  # RDDs raise the first with Spark 3, the second with 4
         kind = WorkerDiedError if any(sign in str(error) for sign in DEAD_WORKER) else DataError
         raise kind(f"a Spark task failed: {task_error(str(error))}") from error
+
+
+def patiently(run: Callable[[], T], what: str) -> T:
+    """What `run` returns. Where a Python worker dies, Spark on a local master gives up: then all is started again."""
+    for attempt in range(1, ATTEMPTS):
+        try:
+            return run()
+        except WorkerDiedError as error:
+            say(f"{what}: {error} (attempt {attempt} of {ATTEMPTS})")
+    return run()
 
 
 def package_zip(folder: Path) -> str:

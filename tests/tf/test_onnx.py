@@ -7,7 +7,8 @@ import pytest
 from model import heads
 from model.config import TrainSettings
 from model.networks import build
-from model.onnx import INPUT, OUTPUT, open_onnx, write_onnx
+from model.onnx import INPUT, OUTPUT, check_onnx, write_onnx
+from model.runtimes import open_onnx, softmax
 
 pytestmark = pytest.mark.tf
 NETWORKS = {
@@ -32,6 +33,24 @@ def test_the_file_computes_what_the_network_does(name, tmp_path):
     for count in (1, 3):
         images = rng.integers(0, 256, (count, 16, 32, 1), np.uint8)
         np.testing.assert_allclose(logits(images), network(images.astype(np.float32), training=False), atol=1e-4)
+
+
+def test_a_file_that_computes_something_else_is_told(tmp_path, told):
+    settings = TrainSettings.model_validate({"network": NETWORKS["conv"]}).network
+    ours, theirs = (build(settings, (16, 32, 1), 10, 3) for _ in range(2))
+    write_onnx(ours, tmp_path / "network.onnx")
+    check_onnx(ours, tmp_path / "network.onnx")
+    assert "from the network's" in told(check_onnx, theirs, tmp_path / "network.onnx")
+    kernel, bias = ours.get_layer("logits").get_weights()
+    ours.get_layer("logits").set_weights([kernel, bias + 0.01])
+    assert "up to 0.01" in told(check_onnx, ours, tmp_path / "network.onnx")
+    theirs.get_layer("logits").set_weights([kernel, bias * np.nan])
+    write_onnx(theirs, tmp_path / "nan.onnx")
+    assert "nan" in told(check_onnx, theirs, tmp_path / "nan.onnx")
+
+
+def test_softmax_of_large_logits():
+    np.testing.assert_allclose(softmax(np.array([[1000.0, 1000.0], [0.0, -1000.0]], np.float32)), [[0.5, 0.5], [1, 0]])
 
 
 def test_the_file_names_its_input_and_output(tmp_path):

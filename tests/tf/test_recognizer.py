@@ -16,19 +16,15 @@ import pytest
 from PIL import Image
 
 from jobs import predict
+from model import onnx, runtimes
+from model.bundle import sha256_of
 from model.decode import sure_readings
-from model.export import CODE, REQUIREMENTS, model_card, put_metrics, requirements, write_bundle, write_code
+from model.evaluate import evaluate
+from model.export import CODE, put_metrics, requirements, write_bundle, write_code
 from model.networks import build
-from model.recognizer import (
-    Prediction,
-    PyfuncModel,
-    Recognizer,
-    add_arguments,
-    files_in,
-    image_bytes,
-    main,
-    write_predictions,
-)
+from model.reader import ShardReader
+from model.recognizer import Prediction, Recognizer, add_arguments, files_in, image_bytes, main, write_predictions
+from model.serving import PyfuncModel, ServingSettings
 from pipelines.errors import SettingsError
 
 pytestmark = pytest.mark.tf
@@ -58,6 +54,11 @@ def recognizer(bundle) -> Recognizer:
     return Recognizer.load(bundle)
 
 
+@pytest.fixture(scope="module")
+def by_keras(bundle) -> Recognizer:
+    return Recognizer.load(bundle, runtime="tensorflow")
+
+
 @pytest.fixture
 def copied(bundle, tmp_path) -> Path:
     """A bundle of this test's own."""
@@ -73,15 +74,71 @@ def one(recognizer, image) -> Prediction:
     return prediction
 
 
-def test_a_bundle_reads_as_the_network_it_was_made_of(digits, network, recognizer, picture):
+@pytest.mark.parametrize("runtime", ["onnx", "tensorflow"])
+def test_a_bundle_reads_as_the_network_it_was_made_of(digits, network, recognizer, by_keras, picture, runtime):
     images = np.stack([picture(f"{n:02d}")[..., None] for n in range(40)])
     logits = network(images.astype(np.float32), training=False).numpy()
     sure = np.exp(logits - logits.max(-1, keepdims=True))
     expected = sure_readings("ctc_greedy", sure / sure.sum(-1, keepdims=True), digits.manifest.charset)
-    found = recognizer.read_pixels(images)
+    reader = {"onnx": recognizer, "tensorflow": by_keras}[runtime]
+    assert reader.runtime == runtime
+    found = reader.read_pixels(images)
     assert [reading.text for reading in found] == [reading.text for reading in expected]
     assert len({reading.text for reading in found}) > 5
     np.testing.assert_allclose([r.confidence for r in found], [r.confidence for r in expected], rtol=1e-4)
+
+
+def test_both_runtimes_read_the_rows_of_a_dataset_the_same(digits, recognizer, by_keras):
+    ours, theirs = (evaluate(reader, digits, "train") for reader in (recognizer, by_keras))
+    assert ours.scores == theirs.scores
+    assert ours.by_length == theirs.by_length
+    assert ours.details.statistics.confusions == theirs.details.statistics.confusions
+    rows = np.concatenate([rows.images for rows in ShardReader(digits, "train")])
+    (found, shares), (expected, others) = (reader.read_distributions(rows) for reader in (recognizer, by_keras))
+    assert [one.text for one in found] == [one.text for one in expected]
+    assert shares.dtype == others.dtype == np.float32
+    np.testing.assert_allclose(shares, others, atol=1e-5)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_change_no_text(bundle, by_keras, png, threads):
+    images = [("", png(f"{n:02d}")) for n in range(8)]
+    read = [[one.text for one in reader.predict(images)] for reader in (by_keras, Recognizer.load(bundle, threads=threads))]
+    assert read[0] == read[1]
+
+
+def test_only_the_runtime_tensorflow_has_a_network(recognizer, by_keras):
+    assert isinstance(by_keras.network, keras.Model)
+    assert not hasattr(recognizer, "network")
+
+
+def test_a_bundle_without_its_onnx_form_is_read_by_tensorflow(digits, quick, network, tmp_path, monkeypatch, capsys, told, png):
+    monkeypatch.setattr(onnx, "PACKAGES", ("tf2onnx", "no_such_package"))
+    write_bundle(tmp_path, network, digits.manifest, quick())
+    said = capsys.readouterr().err.splitlines()
+    assert [line for line in said if "no_such_package" in line] == [
+        "the model has no network.onnx and needs TensorFlow to read: not installed: no_such_package; pip install no_such_package"
+    ]
+    assert Recognizer.load(tmp_path).runtime == "tensorflow"
+    assert "no network.onnx in it" in told(Recognizer.load, tmp_path, "onnx")
+    assert "tensorflow" in " ".join(requirements(json.loads((tmp_path / "bundle.json").read_text())))
+
+
+def test_a_runtime_that_is_not_installed_is_told(copied, told, monkeypatch):
+    monkeypatch.setitem(runtimes.PACKAGE_OF, "onnx", "no_such_package")
+    assert Recognizer.load(copied).runtime == "tensorflow"
+    assert "no_such_package is not installed; pip install no_such_package" in told(Recognizer.load, copied, "onnx")
+    assert "there are auto, onnx, tensorflow" in told(Recognizer.load, copied, "torch")
+
+
+def test_a_bundle_of_the_first_format_is_read(copied, recognizer, png):
+    held = json.loads((copied / "bundle.json").read_text())
+    del held["files"]["network.onnx"]
+    (copied / "network.onnx").unlink()
+    (copied / "bundle.json").write_text(json.dumps(held | {"format": 1}))
+    old = Recognizer.load(copied)
+    assert old.runtime == "tensorflow"
+    assert one(old, png(LABEL)).text == one(recognizer, png(LABEL)).text
 
 
 def test_a_bundle_carries_what_it_needs(digits, bundle):
@@ -92,20 +149,14 @@ def test_a_bundle_carries_what_it_needs(digits, bundle):
     assert held["dataset"]["lengths"] == {"2": 40, "3": 20}
     assert held["dataset"]["sizes"] == {"32x16": 60}
     assert held["decode"] == "ctc_greedy"
-    assert list(held["files"]) == ["network.keras"]
+    assert held["format"] == 2
+    assert list(held["files"]) == ["network.keras", "network.onnx"]
 
 
-def test_metrics_are_put_in_and_told_on_the_card(copied):
+def test_metrics_are_put_in(copied):
     put_metrics(copied, {"rows": 12, "exact_match": 0.75, "cer": 0.0625})
     held = json.loads((copied / "bundle.json").read_text())
     assert held["metrics"] == {"rows": 12, "exact_match": 0.75, "cer": 0.0625}
-    card = model_card(held)
-    assert all(
-        text in card for text in ("12 images", "0.7500", "0.0625", "`0123456789`", held["dataset"]["fingerprint"], "16 x 32")
-    )
-    assert "32 pixels (stretch)." in card
-    held["image"] |= {"crop": "auto", "contrast": "clahe"}
-    assert "32 pixels (stretch, crop auto, contrast clahe)." in model_card(held)
     Recognizer.load(copied)
 
 
@@ -119,7 +170,6 @@ def test_every_kind_of_image_reads_the_same(recognizer, picture, png, tmp_path):
         bytearray(data),
         memoryview(data),
         path,
-        str(path),
         text,
         f"data:image/png;base64,{text}",
         pixels,
@@ -143,11 +193,15 @@ def test_base64_of_any_length_is_an_image(png, noise):
 BAD = [
     (b"", "empty_file"),
     (b"some text", "not_an_image"),
-    ("no/such/file.png", "neither a file nor base64"),
+    ("no/such/file.png", "'no/such/file.png' is not base64; a file is given as a pathlib.Path"),
+    ("http://127.0.0.1/image.png", "is not base64"),
+    ("file:///etc/hostname", "is not base64"),
+    ("data:image/png;base64,äöü=", "is not base64"),
+    ("data:", "empty_file"),
     (Path("no/such/file.png"), "unreadable"),
     ("", "empty_file"),
-    (None, "expected bytes, a path, base64 text or an array, got NoneType"),
-    ([[1, 2], [3, 4]], "expected bytes, a path, base64 text or an array, got list"),
+    (None, "expected bytes, base64 text, a pathlib.Path or an array, got NoneType"),
+    ([[1, 2], [3, 4]], "expected bytes, base64 text, a pathlib.Path or an array, got list"),
     (np.zeros((16, 32), np.float32), "float32"),
     (np.zeros((16, 32, 4), np.uint8), "(16, 32, 4)"),
     (np.zeros(16, np.uint8), "(16,)"),
@@ -166,6 +220,31 @@ def test_a_bad_image_is_an_error_in_its_own_row(recognizer, png, image, error):
     assert "\n" not in bad.error
     assert (before.text, before.error) == (good.text, "")
     assert after == one(recognizer, png("38"))._replace(path="b", confidence=after.confidence, characters=after.characters)
+
+
+@pytest.mark.parametrize("name", ["image.png", "abcd", "images/abcd"])  # the last two are base64 too
+def test_a_text_never_names_a_file(recognizer, png, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    for text in (name, str(tmp_path / name)):
+        Path(text).parent.mkdir(exist_ok=True)
+        Path(text).write_bytes(png(LABEL))
+        assert one(recognizer, text).error
+        assert one(recognizer, Path(text)).error == ""
+
+
+def test_what_is_too_large_is_refused_before_it_is_decoded(recognizer, png, tmp_path):
+    data, path = png(LABEL), tmp_path / "image.png"
+    path.write_bytes(data)
+    kinds = [data, path, base64.b64encode(data).decode(), f"data:image/png;base64,{base64.b64encode(data).decode()}"]
+    for most, error in (
+        (len(data), ""),
+        (len(data) - 1, f"unreadable: {len(data)} bytes are over checks.max_bytes {len(data) - 1}"),
+    ):
+        assert [one(recognizer.refusing(10**9, most), kind).error for kind in kinds] == [error] * 4
+    few = one(recognizer.refusing(16 * 32 - 1, 10**9), data)
+    assert few.error == "decompression_bomb: 32x16 is over checks.max_pixels 511"
+    assert one(recognizer.refusing(16 * 32, 10**9), data).error == ""
+    assert recognizer.refusing(10**9, 10**9).checks == recognizer.checks
 
 
 def test_a_file_cut_short_is_an_error(recognizer, png):
@@ -262,7 +341,7 @@ def test_no_image_has_no_prediction(recognizer):
     assert list(recognizer.predict([])) == []
 
 
-@pytest.mark.parametrize("name", ["network.keras"])
+@pytest.mark.parametrize("name", ["network.keras", "network.onnx"])
 def test_a_damaged_file_is_refused(copied, damage, told, name):
     damage(copied / name)
     message = told(Recognizer.load, copied)
@@ -275,13 +354,95 @@ def test_a_missing_file_is_refused(copied, told):
     assert "network.keras: missing or damaged" in told(Recognizer.load, copied)
 
 
+def put(folder: Path, name: str, **changes: object) -> None:
+    """Another file and other contents of a bundle, by its maker: the checksum is right."""
+    held = json.loads((folder / "bundle.json").read_text()) | changes
+    held["files"][name] = sha256_of(folder / name)
+    (folder / "bundle.json").write_text(json.dumps(held))
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "tensorflow"])
+def test_a_file_that_is_no_network_is_refused(copied, told, runtime):
+    name = {"onnx": "network.onnx", "tensorflow": "network.keras"}[runtime]
+    (copied / name).write_bytes(b"something else")
+    put(copied, name)
+    assert name in told(Recognizer.load, copied, runtime)
+
+
+def test_keras_runs_no_code_of_a_bundle(copied, told):
+    layers = [keras.Input((16, 32, 1)), keras.layers.Lambda(lambda x: x), keras.layers.Reshape((32, 16))]
+    keras.Sequential(layers).save(copied / "network.keras")
+    put(copied, "network.keras")
+    assert "network.keras: Keras refuses it: " in told(Recognizer.load, copied, "tensorflow")
+    assert Recognizer.load(copied).runtime == "onnx"  # the file is not opened
+
+
+def test_an_onnx_file_takes_its_weights_from_no_other_file(copied, told, monkeypatch):
+    package = pytest.importorskip("onnx")
+    held = package.load(copied / "network.onnx")
+    data = b""
+    for tensor in held.graph.initializer:
+        if tensor.data_type == package.TensorProto.FLOAT and len(tensor.raw_data) > 16:
+            entries = {"location": "weights", "offset": len(data), "length": len(tensor.raw_data)}
+            data += tensor.raw_data
+            tensor.ClearField("raw_data")
+            tensor.data_location = package.TensorProto.EXTERNAL
+            for key, value in entries.items():
+                tensor.external_data.add(key=key, value=str(value))
+    (copied / "weights").write_bytes(data)
+    (copied / "network.onnx").write_bytes(held.SerializeToString())
+    put(copied, "network.onnx")
+    monkeypatch.chdir(copied)  # where onnxruntime looks by itself
+    said = told(Recognizer.load, copied, "onnx")
+    assert "network.onnx cannot be used: " in said
+    assert "External data path" in said
+
+
 @pytest.mark.parametrize(
-    "content", [None, b"", b"{", b"\xff", b"{}", b"[]", b'"text"', b'{"files": {}}', b'{"files": {}, "alphabet": "ab"}']
+    "content",
+    [
+        None,
+        b"",
+        b"{",
+        b"\xff",
+        b"{}",
+        b"[]",
+        b'"text"',
+        b'{"files": {}}',
+        b'{"files": {}, "alphabet": "ab"}',
+        b'{"format": 2, "files": {"a": 1}}',
+    ],
 )
 def test_a_folder_that_is_no_bundle_is_refused(tmp_path, told, content):
     if content is not None:
         (tmp_path / "bundle.json").write_bytes(content)
     assert str(tmp_path) in told(Recognizer.load, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"alphabet": ""},
+        {"alphabet": 3},
+        {"decode": "eval"},
+        {"image": {"height": -1}},
+        {"checks": None},
+        {"format": 3},
+        {"format": None},
+    ],
+)
+def test_a_bundle_that_makes_no_recognizer_is_refused(copied, told, changes):
+    put(copied, "network.onnx", **changes)
+    assert str(copied / "bundle.json") in told(Recognizer.load, copied)
+
+
+def test_rows_past_the_limit_are_errors(recognizer, png):
+    model = PyfuncModel(recognizer, ServingSettings(max_rows=2))
+    table = model.predict(pd.DataFrame({"image": [png(LABEL), None, png(LABEL), b""]}))
+    assert table["text"].tolist() == [one(recognizer, png(LABEL)).text, "", "", ""]
+    assert table["error"].tolist()[2:] == ["too_many_rows: 4 in one request, and max_rows is 2; send it in parts"] * 2
+    assert "NoneType" in table["error"][1]
+    assert model.predict([png(LABEL)] * 2)["error"].tolist() == ["", ""]
 
 
 def test_the_pyfunc_model_gives_a_table(recognizer, picture, png):
@@ -350,18 +511,28 @@ def test_a_file_name_that_is_not_utf_8_is_written(monkeypatch, form):
     assert len(out.buffer.getvalue().splitlines()) == (3 if form == "csv" else 2)
 
 
-def test_requirements_are_pinned():
-    assert [line.partition("==")[0] for line in requirements()] == list(REQUIREMENTS)
-    assert all(line.partition("==")[2] for line in requirements())
+@pytest.mark.parametrize(
+    ("files", "runtime", "expected"),
+    [
+        (("network.keras", "network.onnx"), None, ["onnxruntime", "numpy", "pillow", "pydantic", "pyyaml"]),
+        (("network.keras", "network.onnx"), "tensorflow", ["keras", "tensorflow", "numpy", "pillow", "pydantic", "pyyaml"]),
+        (("network.keras",), None, ["keras", "tensorflow", "numpy", "pillow", "pydantic", "pyyaml"]),
+    ],
+)
+def test_requirements_are_pinned(files, runtime, expected):
+    lines = requirements({"files": dict.fromkeys(files, "")}, runtime)
+    assert [line.partition("==")[0] for line in lines] == expected
+    assert all(line.partition("==")[2] for line in lines)
 
 
 ALONE = """
 import sys
 sys.path[:0] = [sys.argv[1]]
+import model.serving
 from model.recognizer import main
 main(sys.argv[2], sys.argv[3:])
-ours = sorted(name for name in sys.modules if name.partition(".")[0] in ("model", "pipelines", "jobs"))
-print(ours, file=sys.stderr)
+names = {"model", "pipelines", "jobs", "tensorflow", "keras", "mlflow", "pyspark", "pandas", "onnxruntime"}
+print(sorted(name for name in sys.modules if name in names or name.startswith(("model.", "pipelines."))), file=sys.stderr)
 """
 
 
@@ -392,7 +563,9 @@ def test_the_shipped_code_is_enough_and_no_more(alone, bundle, recognizer, png, 
     assert good["confidence"] == pytest.approx(one(recognizer, png(LABEL)).confidence, rel=1e-4)
     imported = done.stderr.splitlines()[-1]
     shipped = sorted(f"{package}.{m}" if m != "__init__" else package for package, modules in CODE.items() for m in modules)
-    assert imported == str(shipped)
+    assert imported == str(sorted([*shipped, "onnxruntime"]))
+    again = alone(bundle, images, "--format", "jsonl", "--runtime", "tensorflow")
+    assert [json.loads(line)["text"] for line in again.stdout.splitlines()] == ["", good["text"], other["text"]]
 
 
 @pytest.mark.slow

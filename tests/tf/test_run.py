@@ -31,8 +31,8 @@ def test_the_first_is_champion(results):
 def test_the_same_again_is_not_better(results):
     second = results[1].registered
     assert (second.version, second.alias) == ("2", "challenger")
-    assert second.reason.startswith("not better: exact match ")
-    assert "of the champion, version 1, on the test split of" in second.reason
+    assert second.reason.startswith("not better by more than the noise: exact match ")
+    assert "of the champion, version 1, on the same 12 rows: +0.00 points" in second.reason
 
 
 def test_one_for_other_preprocessing_cannot_be_compared(results):

@@ -32,11 +32,6 @@ def evaluation(scores: Scores, fingerprint: str = "f" * 32) -> Evaluation:
     return Evaluation("test", fingerprint, scores, {4: scores}, (), 1.5)
 
 
-def bearer(name: str, alias: str) -> str:
-    """The version that bears an alias (a number with some stores, a text with others)."""
-    return str(mlflow.MlflowClient().get_model_version_by_alias(name, alias).version)
-
-
 @pytest.fixture(scope="module")
 def bundle(digits, quick, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("made") / "bundle"
@@ -55,8 +50,10 @@ def logged(store, digits, quick, bundle, tmp_path_factory):
         run.log_metrics({"val_exact_match": 0.5}, step=1)
         run.log_metrics({"val_exact_match": 0.75}, step=2)
         run.log_files(figures, "figures")
+        assert run.registered() is None
         model = run.log_model(bundle, put_metrics(bundle, evaluation(FAIR).summary()))
-        registered = run.register(model, evaluation(FAIR), None, "")
+        version = run.register(model, evaluation(FAIR), "0123456789")
+        registered = tracking.settle(version, "champion", "there was no champion")
         yield SimpleNamespace(run=run, model=model, registered=registered)
 
 
@@ -125,7 +122,13 @@ def test_a_run_ends_as_failed_when_training_raises(store, logged, quick, digits)
 def test_the_first_is_champion(logged):
     assert logged.registered == tracking.Registered("models:/first/1", "1", "champion", "there was no champion")
     version = mlflow.MlflowClient().get_model_version("first", "1")
-    assert {key: version.tags[key] for key in ("test_exact_match", "test_cer", "alphabet", "reason")} == {
+    assert version.run_id == logged.run.run_id
+    assert {key: value for key, value in version.tags.items() if key not in ("champion_since", "git_commit")} == {
+        "run": logged.run.run_id,
+        "dataset": "f" * 32,
+        "preset": "preset",
+        "ms_per_image": "1.5000",
+        "verdict": "champion",
         "test_exact_match": "0.800000",
         "test_cer": "0.075000",
         "alphabet": "0123456789",
@@ -134,70 +137,31 @@ def test_the_first_is_champion(logged):
     assert version.description == "champion: there was no champion"
 
 
-@pytest.mark.parametrize(
-    ("promote", "new", "champion", "against", "alias", "reason"),
-    [
-        (
-            "better",
-            Scores(100, 81, 30, 400),
-            FAIR,
-            "version 1",
-            "champion",
-            "better: exact match 0.8100 (CER 0.0750) against 0.8000",
-        ),
-        (
-            "better",
-            Scores(100, 80, 29, 400),
-            FAIR,
-            "version 1",
-            "champion",
-            "better: exact match 0.8000 (CER 0.0725) against 0.8000",
-        ),
-        (
-            "better",
-            FAIR,
-            FAIR,
-            "version 1",
-            "challenger",
-            "not better: exact match 0.8000 (CER 0.0750) against 0.8000 (0.0750)",
-        ),
-        ("better", Scores(100, 79, 10, 400), FAIR, "version 1", "challenger", "not better: exact match 0.7900"),
-        ("better", FAIR, None, "", "champion", "there was no champion"),
-        (
-            "better",
-            FAIR,
-            None,
-            "the champion, version 1, was made for other",
-            "challenger",
-            "the champion, version 1, was made for other",
-        ),
-        ("always", Scores(100, 1, 300, 400), FAIR, "version 1", "champion", "tracking.promote is always"),
-        ("never", Scores(100, 99, 1, 400), FAIR, "version 1", "challenger", "tracking.promote is never"),
-        ("never", FAIR, None, "", "challenger", "tracking.promote is never"),
-    ],
-)
-def test_who_is_champion(logged, digits, quick, request, promote, new, champion, against, alias, reason):
-    name = f"case-{request.node.callspec.indices['reason']}"
-    run = tracking.Run(
-        logged.run.run_id, quick(tracking={"registered_model": name, "promote": promote}), digits, logged.run.outbox
-    )
-    registered = run.register(logged.model, evaluation(new), champion and evaluation(champion), against)
-    assert (registered.alias, registered.uri) == (alias, f"models:/{name}/1")
-    assert registered.reason.startswith(reason)
-    found = tracking.champion_version(name)
-    assert (found is not None) == (alias == "champion")
-    assert bearer(name, alias) == "1"
+def test_a_run_registers_once(logged):
+    """A process that was killed after the registration, or an answer that got lost, makes no second version."""
+    assert logged.run.registered().version == logged.run.register(logged.model, evaluation(FAIR), "01").version
+    assert len(mlflow.MlflowClient().search_model_versions("name='first'")) == 1
 
 
-def test_a_better_one_takes_the_alias_and_a_worse_one_does_not(logged, digits, quick):
-    run = tracking.Run(logged.run.run_id, quick(tracking={"registered_model": "line"}), digits, logged.run.outbox)
-    assert tracking.champion_version("line") is None
-    run.register(logged.model, evaluation(FAIR), None, "")
-    run.register(logged.model, evaluation(Scores(100, 10, 99, 400)), evaluation(FAIR), "version 1")
-    assert bearer("line", "champion") == "1"
-    run.register(logged.model, evaluation(Scores(100, 90, 10, 400)), evaluation(FAIR), "version 1")
-    assert bearer("line", "champion") == "3"
-    assert bearer("line", "challenger") == "2"
+def test_the_run_of_a_model(logged, bundle, tmp_path):
+    tracking.download("models:/first@champion", tmp_path / "out")
+    for uri in ("models:/first@champion", "models:/first/1", logged.model.model_uri, str(tmp_path / "out")):
+        assert tracking.run_of(uri) == logged.run.run_id
+    assert tracking.run_of(str(bundle)) is None
+
+
+def test_the_run_of_a_model_from_another_store_is_not_known(logged, tmp_path):
+    out = tracking.download("models:/first@champion", tmp_path / "out")
+    (out / "MLmodel").write_text((out / "MLmodel").read_text().replace(logged.run.run_id, "0" * 32))
+    assert tracking.run_of(str(out)) is None
+
+
+def test_metrics_and_tags_come_to_a_run_later(mine, told):
+    run_id = mine(lambda run: None)
+    tracking.log_to_run(run_id, {"onnx_ms": 1.5}, {"exported": "onnx"})
+    found = mlflow.get_run(run_id)
+    assert (found.data.metrics["onnx_ms"], found.data.tags["exported"], found.info.status) == (1.5, "onnx", "FINISHED")
+    assert "0" * 32 in told(tracking.log_to_run, "0" * 32, {"onnx_ms": 1.5}, {})
 
 
 def test_a_bundle_is_found_by_uri_download_and_folder(logged, bundle, tmp_path):
@@ -344,7 +308,7 @@ def test_a_server_that_is_not_there_is_told(store, told, tmp_path, uri):
 
 @pytest.mark.parametrize("answer", [None, b"SSH-2.0-OpenSSH_9.2\r\n", b""], ids=["silence", "no HTTP", "hangs up"])
 def test_a_server_that_does_not_speak_is_told(store, told, server, tmp_path, monkeypatch, answer):
-    monkeypatch.setattr(tracking, "SECONDS", 1)
+    monkeypatch.setattr("model.tracking.store.SECONDS", 1)
     uri = server(answer)
     message = refusal(told, uri, tracking.download, "models:/first@champion", tmp_path / "out")
     assert message.startswith(f"{uri}: the MLflow server does not answer")

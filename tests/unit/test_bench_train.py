@@ -13,7 +13,7 @@ from benchmarks import accuracy, train_data
 from benchmarks.doctor import label, swap
 from benchmarks.doctor import summaries as doctor_rows
 from benchmarks.inference import bars as inference_bars
-from benchmarks.inference import measure, summary
+from benchmarks.inference import batch_summary, measure, summary
 from benchmarks.train import FAST, OURS, PEER, PUBLISHED, bars, cells
 from benchmarks.train_peers.fast_plate_ocr import plates
 from pipelines.manifest import open_dataset
@@ -54,7 +54,16 @@ def test_bars_of_inference():
         "ms": 2.0,
         "ms_p95": 2.9,
     }
-    assert inference_bars(rows) == {"fast_64x160_ms": {"value": 2.0, "bar": 2.0, "least": False, "holds": True}}
+    assert inference_bars(rows) == {
+        "fast_64x160_ms": {"value": 2.0, "bar": 2.0, "least": False, "holds": True},
+        "fast_64x160_share": {"value": 1.0, "bar": 0.5, "least": False, "holds": False},
+    }
+    batches = [batch_summary("fast", (64, 200, 1), cores, [16.0, 20.0, 32.0]) for cores in (2, 1)]
+    assert batches[0]["images_per_s"] == 1600.0
+    assert inference_bars([], batches[:1]) == {
+        "fast_64x200_images_per_s": {"value": 1600.0, "bar": 1500.0, "least": True, "holds": True}
+    }
+    assert inference_bars([], batches[1:])["fast_64x200_images_per_s"]["holds"] is None
 
 
 def test_readers_take_turns():

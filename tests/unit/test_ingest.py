@@ -213,7 +213,7 @@ def test_appended_files_never_move_an_old_row(run, files, noise):
     [(0, 5000, 1), (1, 5000, 1), (500, 5000, 1), (501, 5000, 2), (4000, 5000, 8), (40_001, 5000, 9), (10, 1, 10), (100, 7, 15)],
 )
 def test_the_number_of_tasks_is_a_function_of_the_data_alone(files, size, groups):
-    assert group_count(files, settings(shards={"files": size})) == groups
+    assert group_count(files, size) == groups
 
 
 # --- what a run finds in its output folder

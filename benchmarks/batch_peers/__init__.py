@@ -1,0 +1,1 @@
+"""What the batch job is measured beside."""

@@ -1,0 +1,93 @@
+"""A registered model behind HTTP: `mlflow models serve`, in this environment, with limits on what a request may hold.
+
+python -m jobs.serve --model models:/glyphmill@champion
+printf '{"inputs": ["%s"]}' "$(base64 -w0 image.png)" > request.json
+curl http://127.0.0.1:8000/invocations -H 'Content-Type: application/json' --data @request.json
+
+It answers {"predictions": [{"text", "confidence", "characters", "error"}, ...]}, a row for each image. An image is base64 text;
+no text is taken for a path or an address. It listens on this machine only. With --host others reach it: put a proxy before it
+that knows who may ask, and how large a request may be (MLflow's server takes any), such as nginx's client_max_body_size.
+"""
+
+import os
+import resource
+import socket
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from jobs import entry
+from model.recognizer import positive
+from model.runtimes import ONNX
+from model.serving import ServingSettings
+from pipelines.errors import DataError
+from pipelines.settings import build
+
+GIB = 2**30
+LIMITS = {  # of a request, and of each image in it
+    "max_rows": (256, "images of a request; those after them are errors"),
+    "max_pixels": (16_000_000, "pixels of an image; the model's own checks.max_pixels holds too"),
+    "max_bytes": (16_000_000, "bytes of an image file; the model's own checks.max_bytes holds too"),
+}
+
+
+def main() -> None:
+    parser = entry.parser(__doc__)
+    parser.add_argument("--model", default="models:/glyphmill@champion", metavar="URI_OR_DIR", help="default %(default)s")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s: this machine only)")
+    parser.add_argument("--port", type=positive, default=8000, help="default %(default)s")
+    parser.add_argument("--workers", type=positive, default=min(cores(), 4), help="processes (default: one a core, at most 4)")
+    parser.add_argument("--threads", type=int, default=1, help="cores that one request computes on (default 1; 0: all)")
+    parser.add_argument("--timeout", type=positive, default=60, help="seconds that a request may take (default %(default)s)")
+    for name, (value, told) in LIMITS.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=positive, default=value, help=f"{told} (default {value})")
+    parser.add_argument("--max-memory", type=int, default=4, help="GiB of each process, with onnxruntime (default 4; 0: any)")
+    args = parser.parse_args()
+    settings = build(ServingSettings, {"threads": args.threads} | {name: getattr(args, name) for name in LIMITS}, "options")
+    check_port(args.host, args.port)
+
+    from model.tracking import bundle_of, connect
+
+    os.environ["MLFLOW_TRACKING_URI"] = connect()
+    with bundle_of(args.model) as folder:
+        recognizer = entry.load_recognizer(folder)
+    check(args.model, recognizer.bundle)
+    if args.max_memory and recognizer.runtime == ONNX:  # TensorFlow reserves more than it uses
+        resource.setrlimit(resource.RLIMIT_AS, (args.max_memory * GIB,) * 2)
+    os.environ["MLFLOW_PYFUNC_INFERENCE_CONFIG"] = settings.model_dump_json()
+    for name in entry.ALLOCATOR:  # make sets them for training; a server gives memory back
+        os.environ.pop(name, None)
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # where MLflow finds uvicorn
+    print(f"http://{args.host}:{args.port}/invocations will read with {args.model}; stop with Ctrl+C", flush=True)
+    options = {"--model-uri": args.model, "--host": args.host, "--port": args.port, "--workers": args.workers}
+    options |= {"--timeout": args.timeout, "--env-manager": "local"}
+    words = [str(word) for option in options.items() for word in option]
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "models", "serve", *words])
+
+
+def check(model: str, bundle: dict[str, Any]) -> None:
+    """Raises DataError for what MLflow cannot serve, or should not."""
+    if bundle["format"] < 2:
+        raise DataError(f"{model}: of an older version, whose code opens files that a request names; train anew")
+    if Path(model).is_dir() and not (Path(model) / "MLmodel").is_file():
+        raise DataError(f"{model}: a bundle without MLflow's files; serve a models:/ URI or a downloaded folder")
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_port(host: str, port: int) -> None:
+    """Raises DataError where something else listens there."""
+    try:
+        family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with closing(socket.socket(family, kind)) as one:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            one.bind((address[0], port, *address[2:]))  # getaddrinfo takes any number for a port
+    except (OSError, OverflowError) as error:
+        raise DataError(f"--host {host} --port {port}: cannot be listened on ({error}); take another") from None
+
+
+if __name__ == "__main__":
+    entry.run(main)
