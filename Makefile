@@ -29,7 +29,7 @@ export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-faults lint train serve ui package lock clean bench-ingest bench-ingest-million bench-loader bench-trainer bench-train bench-accuracy bench-inference bench-predict bench-batch bench-serve bench-doctor bench-scale cluster-up cluster-demo cluster-down
+.PHONY: help setup demo test test-fast test-faults lint train serve ui package lock clean bench-ingest bench-ingest-million bench-loader bench-trainer bench-train bench-accuracy bench-inference bench-predict bench-batch bench-serve bench-doctor bench-scale audit cluster-up cluster-demo cluster-down
 
 help:  ## this list
 	@echo 'make TARGET [VARIABLE=value ...]'
@@ -112,6 +112,9 @@ bench-doctor: $(READY)  ## how many planted label errors the doctor ranks first 
 bench-scale: $(READY)  ## 100,000 shards planned for 64 workers, 10,000,000 paths listed, split and deduplicated [ARGS="--fraction 0.1 ..."]
 	python -m benchmarks.scale $(ARGS)
 
+audit: .venv-audit/.ready  ## what pip-audit knows of the locked packages, and bandit finds in the code
+	.venv-audit/bin/python requirements/audit.py requirements/default.txt requirements/latest.txt
+
 cluster-up:  ## Spark, MLflow, PostgreSQL and an object store in containers of this machine (Docker, docker/README.md)
 	docker/cluster.sh up
 
@@ -121,19 +124,30 @@ cluster-demo:  ## draw, ingest to s3://, train in two workers, register, predict
 cluster-down:  ## stop it [VOLUMES=yes: and remove its data]
 	docker/cluster.sh down
 
+# train-gpu is for the one platform that NVIDIA has all libraries for.
 lock:  ## compile requirements/*.in to the lock files again [UPGRADE=yes: to the newest versions]
 	@test -x build/uv/bin/uv || { '$(or $(PYTHON),python3)' -m venv build/uv && build/uv/bin/python -m pip install --quiet uv; }
-	@for stack in default latest spark train train-gpu mlflow; do \
-		(cd requirements && ../build/uv/bin/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header \
+	@for stack in default latest spark train train-gpu mlflow audit; do \
+		case $$stack in \
+			train-gpu) for="--python-platform x86_64-manylinux_2_28 --python-version 3.11";; \
+			*) for="--universal --python-version 3.10";; \
+		esac; \
+		(cd requirements && ../build/uv/bin/uv pip compile --quiet $$for --generate-hashes --no-header \
 			$(if $(UPGRADE),--upgrade) --output-file $$stack.txt $$stack.in) || exit; \
 	done
 
 clean:  ## remove the environments, builds and caches; data, runs and models stay
-	rm -rf .venv .venv-latest .venv-bench build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-latest .venv-bench .venv-audit build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements/$(STACK).txt requirements/setup.sh $(shell find conf/spark -type f)
 	@requirements/setup.sh '$(STACK)' '$(VENV)' '$(PYTHON)'
+
+.venv-audit/.ready: requirements/audit.txt | $(READY)
+	rm -rf .venv-audit
+	python -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/audit.txt
+	@touch '$@'
 
 # Peers of the benchmarks that cannot share an environment with petastorm.
 .venv-bench/.ready: benchmarks/requirements.txt | $(READY)

@@ -6,4 +6,4 @@ import urllib.request
 SECONDS = 4
 
 port, path = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "/"
-urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=SECONDS).close()
+urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=SECONDS).close()  # nosec B310

@@ -143,7 +143,7 @@ def _silence(uri: str) -> str:
     if not _is_server(uri):
         return ""
     try:
-        urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=SECONDS).close()
+        urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=SECONDS).close()  # nosec B310
     except urllib.error.HTTPError as error:
         return f"HTTP status {error.code}" if error.code in GATEWAY else ""  # else it answers; the first real call tells
     except (OSError, HTTPException) as error:
