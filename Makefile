@@ -88,7 +88,7 @@ bench-loader: $(READY) .venv-bench/.ready  ## the loader beside its peers and th
 bench-trainer: $(READY)  ## the training loop beside keras.Model.fit on data in memory [ARGS="--rounds 5 --set train.batch_size=32 ..."]
 	python -m benchmarks.trainer $(ARGS)
 
-bench-train: $(READY) .venv-bench/.ready  ## presets and a peer, each for the same time [BUDGET=600 DATASETS="text5 digits4 made" SYSTEMS="default fast ..." ARGS="--data DIR ..."]
+bench-train: $(READY) .venv-bench/.ready  ## presets and a peer, each for the same time [BUDGET=600 DATASETS="text5 digits4 made captcha36" SYSTEMS="default fast ..." ARGS="--data DIR ..."]
 	python -m benchmarks.train $(if $(BUDGET),--budget '$(BUDGET)') $(if $(DATASETS),--datasets $(DATASETS)) $(if $(SYSTEMS),--systems $(SYSTEMS)) $(ARGS)
 
 bench-accuracy: $(READY)  ## what the default preset reads of unseen images: real ones, letters, made text; hours [PARTS="text5 letters ..." ARGS="..."]

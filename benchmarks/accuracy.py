@@ -1,6 +1,6 @@
 """What our recognisers read of images that neither training nor tuning has seen: the bars of accuracy, part by part.
 
-make bench-accuracy                             # all parts, some three hours and a half; the result: build/bench/accuracy.json
+make bench-accuracy                             # all parts, some three hours; the result: build/bench/accuracy.json
 make bench-accuracy PARTS="text5 letters"       # these; what was measured of other parts stays in the result
 make bench-accuracy PARTS=letters ARGS="--minutes 0.5 --runs 1"
 
@@ -10,7 +10,7 @@ text5-200   trained on 200 of the images, of which 30 validate, and judged on al
 digits4     the split of the ingest, 10 minutes, three seeds
 digits4-20  the same, 20 minutes, once
 letters     single characters of A-Z and 0-9, 60,000 drawn (a tenth validates, a tenth judges), 10 minutes, three seeds
-captcha36   4 characters of A-Z and 0-9, 192x64, 400,000 drawn, 60 minutes, once
+captcha36   4 characters of A-Z and 0-9, 192x64, 250,000 drawn, 20 minutes, once
 
 Each training is that of `make train` with the preset `default` and train.minutes: time for drawing and ingesting is not in it.
 Exact match and CER are the means of a part's trainings, over the test split with the weights that validated best.
@@ -44,7 +44,6 @@ from pipelines.settings import read
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "build/bench/accuracy.json"
 PACKAGES = ("numpy", "tensorflow", "keras", "captcha")
-CAPITALS = string.ascii_uppercase + string.digits
 Row = dict[str, Any]
 
 
@@ -152,7 +151,7 @@ def _digits4_20(place: Place) -> Iterator[Trial]:
 
 
 def _letters(place: Place) -> Iterator[Trial]:
-    drawing = DrawingSettings(count=60_000, alphabet=CAPITALS, length=(1, 1), size=(50, 75))
+    drawing = DrawingSettings(count=60_000, alphabet=train_data.CAPITALS, length=(1, 1), size=(50, 75))
     size = ("image.height=72", "image.width=48")
     shards = _drawn(place, drawing, (*size, "split.train=0.8", "split.val=0.1", "split.test=0.1"))
     for _ in range(place.runs):
@@ -160,11 +159,11 @@ def _letters(place: Place) -> Iterator[Trial]:
 
 
 def _captcha36(place: Place) -> Iterator[Trial]:
-    drawing = DrawingSettings(count=400_000, alphabet=CAPITALS, length=(4, 4), size=(192, 64))
+    drawing = train_data.MADE["captcha36"].model_copy(update={"count": 250_000})
     size = ("image.height=64", "image.width=192")
     shards = _drawn(place, drawing, (*size, "split.train=0.98", "split.val=0.01", "split.test=0.01"))
     for _ in range(place.runs):
-        yield Trial(shards, 60, weight=0.1)  # each row once in ten epochs: a validation every 39,000 images
+        yield Trial(shards, 20, weight=0.1)  # each row once in ten epochs: a validation every 24,500 images
 
 
 PARTS = {

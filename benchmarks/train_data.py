@@ -20,19 +20,25 @@ from pipelines.split import SPLITS
 
 ROOT = Path(__file__).resolve().parents[1]
 ZIPS = {"text5": "text5-200x50.zip", "digits4": "digits4-240x80.zip"}
-MADE = "made"
+CAPITALS, ALL = string.digits + string.ascii_uppercase, string.digits + string.ascii_letters
+MADE = {
+    "made": DrawingSettings(count=12_000, alphabet=ALL, length=(4, 6), size=(200, 100), flat=True),
+    "captcha36": DrawingSettings(count=150_000, alphabet=CAPITALS, length=(4, 4), size=(192, 64)),
+}
 # Every preset's own shares would give each system other rows; where a label stands is the same for all of them, too.
 SAME = ("split.train=0.7", "split.val=0.1", "split.test=0.2", "label.table=null", "label.source=name")
 
 
 def images_of(name: str, data: Path, count: int, seed: int, folder: Path) -> Path:
-    """The folder with the images of a dataset: unpacked from a zip in `data`, or made. Raises FileNotFoundError."""
-    if name != MADE:
+    """The folder with the images of a dataset: unpacked from a zip in `data`, or `count` made (0: as many as it has).
+
+    Raises FileNotFoundError.
+    """
+    if name in ZIPS:
         with zipfile.ZipFile(data / ZIPS[name]) as archive:
             archive.extractall(folder)
         return folder
-    alphabet = string.digits + string.ascii_letters
-    return drawn(DrawingSettings(count=count, alphabet=alphabet, length=(4, 6), size=(200, 100), seed=seed, flat=True), folder)
+    return drawn(MADE[name].model_copy(update={"seed": seed} | ({"count": count} if count else {})), folder)
 
 
 def drawn(settings: DrawingSettings, folder: Path) -> Path:

@@ -49,7 +49,9 @@ def main() -> None:
         print(f"{name:14} {value}")
     for row, reading in zip(rows, readings, strict=True):
         print(f"{'read':14} {reading['text']:8} label {row['label']:8} confidence {reading['confidence']:.3f}")
-    print(f"{'compare runs':14} MLFLOW_TRACKING_URI={os.environ['MLFLOW_TRACKING_URI']} make ui")
+    print("\nGo on with:")
+    print(f"  export MLFLOW_TRACKING_URI={os.environ['MLFLOW_TRACKING_URI']}\n  make ui\n  make serve")
+    print(f"  python -m jobs.predict --model {uri} {images / rows[0]['path']}")
 
 
 if __name__ == "__main__":

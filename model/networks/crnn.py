@@ -24,9 +24,8 @@ def build(settings: CrnnSettings, image_shape: tuple[int, int, int], characters:
     """
     first, *rest = settings.widths
     image = keras.Input(image_shape, name="image")
-    x = layers.Rescaling(1 / 127.5, offset=-1.0)(image)
-    x = layers.LayerNormalization(axis=[1, 2, 3], center=False, scale=False, epsilon=1e-4)(x)
-    x = _conv(x, first, size=5, stride=2)
+    x = layers.LayerNormalization(axis=[1, 2, 3], center=False, scale=False, epsilon=1.0)(image)
+    x = _conv(x, first, size=5, strides=2)
     x = _conv(x, first)
     x = layers.MaxPooling2D(2)(x)
     for width in rest:
@@ -34,13 +33,15 @@ def build(settings: CrnnSettings, image_shape: tuple[int, int, int], characters:
         x = layers.Activation("relu")(layers.Add()([x, _conv(_conv(x, width), width, active=False)]))
         if x.shape[1] > 1:
             x = layers.MaxPooling2D((2, 1))(x)
-    x = layers.Permute((2, 1, 3))(x)
-    x = layers.Reshape((x.shape[1], x.shape[2] * x.shape[3]))(x)
-    x = layers.Dense(settings.units, use_bias=False, kernel_initializer="he_normal")(x)
-    x = layers.Activation("relu")(_norm(x))
+    x = _conv(x, settings.units, size=(x.shape[1], 1), padding="valid")  # one row: what stands at a time step
     x = layers.Dropout(settings.dropout)(x)
-    for _ in range(settings.depth):
-        x = _along_time(x, settings)
+    if settings.sequence == "conv":
+        for _ in range(settings.depth):
+            x = layers.Add()([x, _conv(x, settings.units, size=(1, 3))])
+    x = layers.Reshape(x.shape[2:])(x)
+    if settings.sequence == "lstm":
+        for _ in range(settings.depth):
+            x = layers.Bidirectional(layers.LSTM(settings.units // 2, return_sequences=True))(x)
     x = layers.Dropout(settings.dropout)(x)
     if settings.head == "ctc":
         return keras.Model(image, _frames(x, characters, "logits"), name=settings.name)
@@ -85,17 +86,13 @@ def _places(positions: int, steps: int) -> np.ndarray:
     return -0.5 * (positions * (places[None] - centres[:, None])) ** 2
 
 
-def _conv(x: keras.KerasTensor, width: int, *, size: int = 3, stride: int = 1, active: bool = True) -> keras.KerasTensor:
-    x = layers.Conv2D(width, size, strides=stride, padding="same", use_bias=False, kernel_initializer="he_normal")(x)
+def _conv(
+    x: keras.KerasTensor, width: int, size: int | tuple[int, int] = 3, *, active: bool = True, **more: object
+) -> keras.KerasTensor:
+    options = {"padding": "same", "use_bias": False, "kernel_initializer": "he_normal"} | more
+    x = layers.Conv2D(width, size, **options)(x)
     return layers.Activation("relu")(_norm(x)) if active else _norm(x)
 
 
 def _norm(x: keras.KerasTensor) -> keras.KerasTensor:
     return layers.BatchNormalization(momentum=0.9)(x)  # Keras's 0.99 lags behind the weights in short runs
-
-
-def _along_time(x: keras.KerasTensor, settings: CrnnSettings) -> keras.KerasTensor:
-    if settings.sequence == "lstm":
-        return layers.Bidirectional(layers.LSTM(settings.units // 2, return_sequences=True))(x)
-    y = layers.Conv1D(settings.units, 3, padding="same", use_bias=False, kernel_initializer="he_normal")(x)
-    return layers.Add()([x, layers.Activation("relu")(_norm(y))])
