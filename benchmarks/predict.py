@@ -152,8 +152,14 @@ def bars(rows: Sequence[Row]) -> dict[str, Any]:
         whole = ours is not None and peers
         ahead = ours["exact_match"] - max(row["exact_match"] for row in peers) if whole else None  # type: ignore[index]
         share = ours["ms_per_image"] / min(row["ms_per_image"] for row in peers) if whole else None  # type: ignore[index]
-        found |= {f"{name}_ahead": bar(ahead, 0.0), f"{name}_time_share": bar(share, 1.0, least=False)}
+        found |= {f"{name}_ahead": passed(ahead, 0.0), f"{name}_time_share": passed(share, 1.0, least=False)}
     return found
+
+
+def passed(value: float | None, bound: float, least: bool = True) -> dict[str, Any]:
+    """A bar that a tie does not pass."""
+    found = bar(value, bound, least, digits=4)
+    return found | {"holds": found["holds"] and value != bound}
 
 
 def cells(row: Row) -> dict[str, str]:

@@ -38,9 +38,9 @@ from benchmarks.measure import MIB, machine, versions
 from benchmarks.rounds import NotRunError, about
 from benchmarks.tables import bar, bar_lines, number, table, write_result
 from jobs import entry
-from jobs.serve import cores
 from model import playground
 from pipelines import drawing
+from pipelines.pool import cores
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "build/bench/serve.json"

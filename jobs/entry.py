@@ -51,10 +51,11 @@ def load_recognizer(folder: Path, runtime: str = "auto", threads: int | None = N
     from model.recognizer import Recognizer
     from model.runtimes import TENSORFLOW, chosen
 
-    found = chosen(runtime, read_bundle(folder)["files"], folder)
+    bundle = read_bundle(folder)
+    found = chosen(runtime, bundle["files"], folder)
     if found == TENSORFLOW:
         load_tensorflow()
-    return Recognizer.load(folder, found, threads)
+    return Recognizer.load(folder, found, threads, bundle)
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:

@@ -34,7 +34,7 @@ def main() -> None:
         from model.exports.rows import dataset_of
         from model.exports.write import export
 
-        dataset = open_dataset(args.dataset) if args.dataset else dataset_of(run_id, tracking.home())
+        dataset = open_dataset(args.dataset) if args.dataset else dataset_of(run_id, args.model)
         recognizer = Recognizer.load(folder, runtime="tensorflow", threads=1)  # times are told of one thread
         exported = export(recognizer, dataset, args.format, args.output, int8=args.int8, rows=args.rows)
     print(*exported.told(), sep="\n")

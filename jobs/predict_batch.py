@@ -4,7 +4,8 @@ spark-submit jobs/predict_batch.py --model models:/glyphmill@champion --input im
 spark-submit jobs/predict_batch.py --model model_out --input s3://bucket/images --output s3://bucket/read --set batch=128
 python -m jobs.predict_batch --model model_out --input images/ --output read --runner local
 
-The same command again goes on with what is missing; read/_summary.json, written last, says that all is there.
+The same command again goes on with what is missing, also with another batch or threads;
+read/_summary.json, written last, says that all is there.
 """
 
 import sys

@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from jobs import entry
+from model.export import check_folder
 from model.recognizer import positive
 from model.runtimes import ONNX
 from model.serving import ServingSettings
-from pipelines.errors import DataError
+from pipelines.errors import DataError, SettingsError
+from pipelines.pool import cores
 from pipelines.settings import build
 
 GIB = 2**30
@@ -47,35 +49,45 @@ def main() -> None:
     settings = build(ServingSettings, {"threads": args.threads} | {name: getattr(args, name) for name in LIMITS}, "options")
     check_port(args.host, args.port)
 
-    from model.tracking import bundle_of, connect
+    from model.tracking import bundle_of, connect, pinned
 
     os.environ["MLFLOW_TRACKING_URI"] = connect()
-    with bundle_of(args.model) as folder:
+    model = pinned(args.model)  # what is looked at here is what every worker serves, whoever gets the alias meanwhile
+    with bundle_of(model) as folder:
         recognizer = entry.load_recognizer(folder)
-    check(args.model, recognizer.bundle)
+    check(model, recognizer.bundle)
     if args.max_memory and recognizer.runtime == ONNX:  # TensorFlow reserves more than it uses
-        resource.setrlimit(resource.RLIMIT_AS, (args.max_memory * GIB,) * 2)
+        limit_memory(args.max_memory)
     os.environ["MLFLOW_PYFUNC_INFERENCE_CONFIG"] = settings.model_dump_json()
     for name in entry.ALLOCATOR:  # make sets them for training; a server gives memory back
         os.environ.pop(name, None)
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # where MLflow finds uvicorn
-    print(f"http://{args.host}:{args.port}/invocations will read with {args.model}; stop with Ctrl+C", flush=True)
-    options = {"--model-uri": args.model, "--host": args.host, "--port": args.port, "--workers": args.workers}
+    print(f"http://{args.host}:{args.port}/invocations will read with {model}; stop with Ctrl+C", flush=True)
+    options = {"--model-uri": model, "--host": args.host, "--port": args.port, "--workers": args.workers}
     options |= {"--timeout": args.timeout, "--env-manager": "local"}
     words = [str(word) for option in options.items() for word in option]
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", "models", "serve", *words])
 
 
 def check(model: str, bundle: dict[str, Any]) -> None:
-    """Raises DataError for what MLflow cannot serve, or should not."""
+    """Raises DataError for what MLflow cannot serve, or should not: it runs the code in the folder."""
     if bundle["format"] < 2:
         raise DataError(f"{model}: of an older version, whose code opens files that a request names; train anew")
-    if Path(model).is_dir() and not (Path(model) / "MLmodel").is_file():
+    if not Path(model).is_dir():
+        return  # looked at when it was fetched
+    if not (Path(model) / "MLmodel").is_file():
         raise DataError(f"{model}: a bundle without MLflow's files; serve a models:/ URI or a downloaded folder")
+    check_folder(Path(model))
 
 
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def limit_memory(most: int) -> None:
+    """Keeps this process, and those that it starts, below `most` GiB, or a lower limit that it has. Raises SettingsError."""
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = most * GIB if hard == resource.RLIM_INFINITY else min(most * GIB, hard)
+    try:
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    except (ValueError, OverflowError, OSError) as error:
+        raise SettingsError(f"--max-memory {most}: cannot be set ({error}); take another, or 0 for any") from None
 
 
 def check_port(host: str, port: int) -> None:

@@ -72,11 +72,12 @@ def _scores(metrics: Mapping[str, Any]) -> str:
     if "exact_match_interval" in metrics:
         low, high = metrics["exact_match_interval"]
         told += ["", f"95% interval of the exact match of all: {low:.4f} to {high:.4f}."]
-    if worst := metrics.get("worst_characters"):
+    if characters := metrics.get("by_character"):
         cells = [
-            [f"`{c}`", f"{f['recall']:.4f}", f"{f['right']} of {f['labels']}", _reads(f["read_as"])] for c, f in worst.items()
+            [f"`{c}`", f"{f['recall']:.4f}", f"{f['right']} of {f['labels']}", _reads(f["read_as"])]
+            for c, f in characters.items()
         ]
-        told += ["", "The characters that are read worst:\n", *_table(["character", "read right", "", "read as"], cells)]
+        told += ["", "By character, the worst first:\n", *_table(["character", "read right", "", "wrongly as"], cells)]
     return "\n".join(told)
 
 

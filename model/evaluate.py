@@ -28,7 +28,7 @@ from pipelines.progress import Progress
 BATCH = 128
 SINGLES = 50  # images that are also read one by one, for the time that a single one takes
 WRONG, RIGHT = 100, 24  # rows that are kept: the surest of the wrong ones, the least sure of the right ones
-WORST, READ_AS = 10, 3  # characters that a summary tells, and what each of them is read as
+READ_AS = 3  # what a summary tells of each character that it is read as
 MOST = np.iinfo(np.uint16).max  # character errors of a row that are counted
 CONFUSIONS, EXAMPLES = 10, 4  # the most frequent confusions, and rows that are kept of each
 
@@ -109,14 +109,14 @@ def _more(details: Details) -> dict[str, Any]:
         "calibration_error": statistics.confidences.calibration_error,
         "ms_single_median": details.single.percentile_ms(50),
         "ms_single_p95": details.single.percentile_ms(95),
-        "worst_characters": _worst(statistics.confusions),
+        "by_character": _by_character(statistics.confusions),
     }
 
 
-def _worst(confusions: Confusions) -> dict[str, dict[str, Any]]:
-    """The characters of the labels that are read worst, and what they are read as most often ("": nothing)."""
+def _by_character(confusions: Confusions) -> dict[str, dict[str, Any]]:
+    """The characters of the labels, the worst read first, and what they are wrongly read as most often ("": nothing)."""
     wrong = confusions.wrong()
-    rates = [(character, found) for character, found in confusions.by_character().items() if found.right < found.labels]
+    found_of = {character: found for character, found in confusions.by_character().items() if found.labels}
     return {
         character: {
             "recall": found.recall,
@@ -124,7 +124,7 @@ def _worst(confusions: Confusions) -> dict[str, dict[str, Any]]:
             "labels": found.labels,
             "read_as": dict(islice(((text, n) for label, text, n in wrong if label == character), READ_AS)),
         }
-        for character, found in sorted(rates, key=lambda item: (item[1].recall, -item[1].labels))[:WORST]
+        for character, found in sorted(found_of.items(), key=lambda item: (item[1].recall, -item[1].labels))
     }
 
 

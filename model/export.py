@@ -13,7 +13,7 @@ import yaml
 
 import model
 import pipelines
-from model.bundle import BUNDLE, sha256_of, verify
+from model.bundle import BUNDLE, read_bundle, sha256_of, verify
 from model.card import model_card
 from model.config import TrainSettings
 from model.decode import RULE_OF
@@ -148,8 +148,12 @@ def write_checksums(folder: Path) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Raises DataError where a file of a downloaded folder is not what CHECKSUMS says (models of before have no such list)."""
+    """Raises DataError where a file of a downloaded folder is not what CHECKSUMS says.
+
+    Of a model of before, which has no such list, the files of its bundle are looked at.
+    """
     if not (folder / CHECKSUMS).exists():
+        read_bundle(folder / DATA)
         return
     pairs = [line.partition("  ") for line in (folder / CHECKSUMS).read_text(encoding="utf-8", errors="replace").splitlines()]
     if not pairs:

@@ -105,13 +105,16 @@ def judge(new: Candidate, champion: Candidate, limits: Limits = NO_LIMITS) -> Ve
 
 
 def _better(new: Candidate, champion: Candidate) -> Verdict:
-    """By exact match; where that is within the noise, by character errors."""
+    """By exact match; where that is within the noise, by character errors, which make good no loss of exact match."""
     figures = (
         f"exact match {new.exact_match:.4f} (CER {new.cer:.4f}) against {champion.exact_match:.4f} ({champion.cer:.4f})"
         f" of {champion.name}, on the same {len(new.edits)} rows"
     )
-    exact = exact_gain(new, champion)
-    told = f"{100 * exact.mean:+.2f} points, 95% interval {100 * exact.low:+.2f} to {100 * exact.high:+.2f}, {_chance(exact)}"
+    exact, loss = exact_gain(new, champion), exact_gain(champion, new)
+    points = f"{100 * exact.mean:+.2f} points, 95% interval {100 * exact.low:+.2f} to {100 * exact.high:+.2f}"
+    if loss.real:
+        return Verdict(False, f"worse: {figures}: {points}, {_chance(loss)}")
+    told = f"{points}, {_chance(exact)}"
     if exact.real:
         return Verdict(True, f"better: {figures}: {told}")
     characters = edits_gain(new, champion)

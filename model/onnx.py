@@ -8,10 +8,11 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from model.exports.about import INPUT, OUTPUT
+from model.exports.loops import portable
 from model.runtimes import open_onnx
 from pipelines.errors import DataError
 
-INPUT, OUTPUT = "image", "logits"
 OPSET = 17  # has all that the networks need, and runtimes of 2022 know it
 PACKAGES = ("tf2onnx", "onnx", "onnxruntime")  # that writing and checking need
 ROWS, TOLERANCE = 4, 1e-3  # rows of noise, and how far logits may differ
@@ -29,10 +30,10 @@ def write_onnx(network: keras.Model, file: Path) -> None:
     the networks to avoid.
     """
     image = keras.Input(network.input_shape[1:], dtype="uint8", name=INPUT)
-    logits = {OUTPUT: network(keras.ops.cast(image, "float32"), training=False)}  # the key names the output
     signature = [keras.InputSpec(shape=(None, *network.input_shape[1:]), dtype="uint8", name=INPUT)]
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
+    with portable(network), warnings.catch_warnings():
+        logits = {OUTPUT: network(keras.ops.cast(image, "float32"), training=False)}  # the key names the output
         warnings.simplefilter("ignore", FutureWarning)  # Keras looks whether NumPy has what tf2onnx takes
         keras.Model(image, logits).export(file, format="onnx", verbose=False, input_signature=signature, opset_version=OPSET)
 
@@ -45,7 +46,7 @@ def check_onnx(network: keras.Model, file: Path, tolerance: float = TOLERANCE) -
     noise = np.random.default_rng(0).integers(0, 256, (ROWS, *network.input_shape[1:]), np.uint8)
     logits = open_onnx(file)
     for images in (noise, noise[:1]):
-        with keras.device("cpu:0"):
+        with portable(network), keras.device("cpu:0"):
             theirs = keras.ops.convert_to_numpy(network(images.astype(np.float32), training=False))
         ours = logits(images)
         apart = np.abs(ours - theirs).max() if ours.shape == theirs.shape else np.inf

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 from model import gates, tracking
 from model.config import TrackingSettings
 from model.evaluate import Evaluation, comparable, evaluate
+from model.exports.rows import dataset_of
 from model.gates import Candidate, Limits, Verdict
 from model.recognizer import Recognizer
-from pipelines.errors import DataError
 from pipelines.manifest import Dataset, open_dataset
-from pipelines.versions import all_versions
 
 if TYPE_CHECKING:
     from model.tracking.registry import ModelVersion
@@ -27,12 +26,17 @@ def candidate(name: str, recognizer: Recognizer, evaluation: Evaluation) -> Cand
     return Candidate(name, recognizer.charset.alphabet, evaluation.edits, evaluation.scores.characters, ms)
 
 
-def verdict(settings: TrackingSettings, new: Candidate, dataset: Dataset, load: Load = Recognizer.load) -> Verdict:
-    """Whether `new`, which has read the dataset's test split, becomes champion; for that the present one reads it too."""
+def verdict(
+    settings: TrackingSettings,
+    new: Candidate,
+    version: "ModelVersion | None",
+    dataset: Dataset,
+    load: Load = Recognizer.load,
+) -> Verdict:
+    """Whether `new`, which has read the dataset's test split, becomes champion in place of `version`, which reads it too."""
     if settings.promote != "better":
         return Verdict(settings.promote == "always", f"tracking.promote is {settings.promote}")
     limits = Limits(settings.max_ms_per_image, settings.max_slowdown)
-    version = tracking.champion_version(settings.registered_model)
     if version is None:
         return gates.first(new, limits)
     who = f"the champion, version {version.version}"
@@ -47,11 +51,12 @@ def verdict(settings: TrackingSettings, new: Candidate, dataset: Dataset, load: 
 def place(
     version: "ModelVersion", settings: TrackingSettings, recognizer: Recognizer, evaluation: Evaluation, dataset: Dataset
 ) -> tracking.Registered:
-    """Gives a new version the alias that it has earned; one that was judged before a kill is not judged again."""
-    known = tracking.verdict_on(version)
-    if known is not None:
-        return tracking.settle(version, *known)
-    return _settle(version, verdict(settings, candidate(f"version {version.version}", recognizer, evaluation), dataset))
+    """Gives a new version the alias that it has earned.
+
+    One that was judged before a kill is judged again only where another became champion before it did.
+    """
+    known = tracking.settle_again(version)
+    return known or _settle(version, settings, candidate(f"version {version.version}", recognizer, evaluation), dataset)
 
 
 def promote(
@@ -64,27 +69,32 @@ def promote(
     version = tracking.version_of(uri)
     champion = tracking.champion_version(version.name)
     if champion is not None and champion.version == version.version:
-        return tracking.Registered(uri, str(version.version), tracking.CHAMPION, "it was before")
-    settings = settings.model_copy(update={"registered_model": version.name})
+        return _as_before(version)
     if settings.promote == "always":
         return tracking.settle(version, tracking.CHAMPION, "forced by hand")
-    data = open_dataset(dataset) if dataset else _data_of(version.run_id, uri)
+    data = open_dataset(dataset) if dataset else dataset_of(version.run_id, uri)
     with tracking.bundle_of(f"models:/{version.name}/{version.version}") as folder:
         recognizer = load(folder)
         new = candidate(f"version {version.version}", recognizer, evaluate(recognizer, data, SPLIT))
-    return _settle(version, verdict(settings, new, data, load))
+    return _settle(version, settings, new, data, load)
 
 
-def _settle(version: "ModelVersion", found: Verdict) -> tracking.Registered:
-    return tracking.settle(version, tracking.CHAMPION if found.passed else tracking.CHALLENGER, found.reason)
+def _settle(
+    version: "ModelVersion", settings: TrackingSettings, new: Candidate, dataset: Dataset, load: Load = Recognizer.load
+) -> tracking.Registered:
+    """Judges a version, and once more whenever another became champion meanwhile, and gives it the alias that it has earned."""
+    while True:
+        champion = tracking.champion_version(version.name)
+        if champion is not None and champion.version == version.version:
+            return _as_before(version)  # by hand, meanwhile
+        found = verdict(settings, new, champion, dataset, load)
+        failed = tracking.NO_ALIAS if settings.promote == "never" else tracking.CHALLENGER
+        against = str(champion.version) if champion else ""
+        settled = tracking.settle_against(against, version, tracking.CHAMPION if found.passed else failed, found.reason)
+        if settled is not None:
+            return settled
 
 
-def _data_of(run_id: str | None, uri: str) -> Dataset:
-    """The dataset version that a run was trained on."""
-    if not run_id:
-        raise DataError(f"{uri}: no run is known of it; name a dataset with --dataset")
-    place, fingerprint = tracking.data_of(run_id)
-    found = [dataset for dataset in all_versions(place) if dataset.manifest.fingerprint == fingerprint]
-    if not found:
-        raise DataError(f"{place}: no version of it is the dataset {fingerprint[:12]} of the run; name one with --dataset")
-    return found[-1]
+def _as_before(version: "ModelVersion") -> tracking.Registered:
+    uri = f"models:/{version.name}/{version.version}"
+    return tracking.Registered(uri, str(version.version), tracking.CHAMPION, "it was before")

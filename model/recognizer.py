@@ -4,6 +4,7 @@ import argparse
 import base64
 import csv
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
@@ -61,14 +62,17 @@ class Recognizer:
         self.checks = ImageChecks.model_validate(bundle["checks"])
 
     @classmethod
-    def load(cls, folder: str | Path, runtime: str = AUTO, threads: int | None = None) -> "Recognizer":
+    def load(
+        cls, folder: str | Path, runtime: str = AUTO, threads: int | None = None, bundle: dict[str, Any] | None = None
+    ) -> "Recognizer":
         """The recogniser in a bundle's folder, on `threads` threads (None: all cores).
 
         `runtime` is `onnx`, `tensorflow`, or `auto`: onnxruntime where the bundle has the file and the package is there.
-        Only what runs is imported. Raises DataError where it is no bundle, is damaged, or cannot be run so.
+        `bundle` is what `read_bundle` gave, where the folder was looked at already. Only what runs is imported.
+        Raises DataError where it is no bundle, is damaged, or cannot be run so.
         """
         folder = Path(folder)
-        bundle = _understood(read_bundle(folder), folder)
+        bundle = _understood(bundle or read_bundle(folder), folder)
         runtime = chosen(runtime, bundle["files"], folder)
         file = folder / FILE_OF[runtime]
         if runtime == ONNX:
@@ -156,7 +160,7 @@ def image_bytes(image: Any, max_bytes: int = ImageChecks().max_bytes) -> bytes:
 
 def _check_size(size: int, max_bytes: int) -> None:
     if size > max_bytes:
-        raise Reject(Reason.UNREADABLE, f"{size} bytes are over checks.max_bytes {max_bytes}")
+        raise Reject(Reason.TOO_LARGE, f"{size} bytes are over checks.max_bytes {max_bytes}")
 
 
 def files_in(paths: Sequence[str], listing: Iterable[str]) -> Iterator[str]:
@@ -230,6 +234,9 @@ def main(folder: Path, argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     try:
         predict_files(Recognizer.load(folder, args.runtime), args)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our output went away, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (DataError, OSError) as error:
         sys.exit(f"error: {error}")
 

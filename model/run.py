@@ -54,9 +54,10 @@ class Result(NamedTuple):
     def told(self) -> str:
         """Lines for the person who waited."""
         scores, registered = self.evaluation.scores, self.registered
+        what = ("with " if registered.alias == tracking.NO_ALIAS else "as ") + registered.alias
         return (
             f"test split   exact match {scores.exact_match:.4f}, character error rate {scores.cer:.4f}, {scores.rows} images\n"
-            f"registered   {registered.uri} as {registered.alias} ({registered.reason})\n"
+            f"registered   {registered.uri} {what} ({registered.reason})\n"
             f"MLflow run   {self.run_id}\n"
             f"checkpoints  {self.folder}"
         )

@@ -30,12 +30,13 @@ Pairs = tuple[tuple[str, str], ...]
 
 
 class Record(Settings):
-    """The content of RECORD: what the sweep is, and its MLflow run, once there is one."""
+    """The content of RECORD: what the sweep is, a digest of each trial's settings, and its MLflow run, once there is one."""
 
     dataset: str
     fingerprint: str
     budget: float | None
     trials: tuple[tuple[str | None, Pairs, Pairs], ...]
+    settings: tuple[str, ...]
     run_id: str | None = None
 
 
@@ -55,11 +56,14 @@ class Sweep(NamedTuple):
     budget: float | None
     command: Sequence[str]
 
-    @property
     def record(self) -> Record:
-        manifest = self.dataset.manifest
-        uri = f"{self.dataset.location.uri}@{manifest.version}"
-        return Record(dataset=uri, fingerprint=manifest.fingerprint, budget=self.budget, trials=tuple(map(tuple, self.trials)))
+        """Reads the settings files as they are now."""
+        known = {"dataset": self.uri, "fingerprint": self.dataset.manifest.fingerprint, "budget": self.budget}
+        return Record(**known, trials=tuple(map(tuple, self.trials)), settings=tuple(map(self.digest, self.trials)))
+
+    @property
+    def uri(self) -> str:
+        return f"{self.dataset.location.uri}@{self.dataset.manifest.version}"
 
     @property
     def data(self) -> str:
@@ -68,6 +72,10 @@ class Sweep(NamedTuple):
     def settings(self, trial: Trial) -> TrainSettings:
         """Raises SettingsError where there are none such."""
         return read(TrainSettings, trial.config, self.overrides(trial))
+
+    def digest(self, trial: Trial) -> str:
+        """Of the settings that decide what a trial learns, and of its name."""
+        return digest(self.settings(trial).model_dump(mode="json", exclude=outputs.FREE))
 
     def overrides(self, trial: Trial) -> list[str]:
         """The trial's settings, after those that it may change and before those that it may not."""
@@ -81,24 +89,23 @@ def run(sweep: Sweep, folder: Path | None = None) -> list[Row]:
     `folder` is by default beside the MLflow store, the same for the same sweep. Raises SettingsError before anything is
     trained where a trial has settings that there are not, DataError where the folder holds another sweep, and Stopped.
     """
-    settings = [sweep.settings(trial) for trial in sweep.trials]
+    record, experiment = sweep.record(), sweep.settings(sweep.trials[0]).tracking.experiment
     tracking.connect()
-    record = sweep.record
     folder = folder or tracking.home() / "sweeps" / digest(record.model_dump(mode="json", exclude={"dataset", "run_id"}))
     with locked(locate(folder.absolute()), "a sweep"):
         begun = _begun(folder, record)
         tags = {"preset": "sweep", "dataset": record.fingerprint, "stack": stack()}
         name = f"sweep of {len(sweep.trials)} on {sweep.data}"
-        with tracking.parent(settings[0].tracking.experiment, name, tags, _params(sweep), begun.run_id) as parent:
+        with tracking.parent(experiment, name, tags, _params(sweep), begun.run_id) as parent:
             _write(folder, begun.model_copy(update={"run_id": parent.run_id}))
-            rows = _train_all(sweep, folder, parent)
+            rows = _train_all(sweep, record, folder, parent)
             _sum_up(parent, rows)
     return rows
 
 
 def best_of(rows: Sequence[Row]) -> Row | None:
     """The best by the val split: choosing by the test split would make its score too good."""
-    judged = [row for row in rows if row.val_exact_match is not None and row.exact_match is not None]
+    judged = [row for row in rows if row.val_exact_match is not None and row.exact_match is not None and row.model]
     return max(judged, key=BY_VALIDATION, default=None)
 
 
@@ -121,7 +128,7 @@ def _begun(folder: Path, record: Record) -> Record:
         return record
     found = build(Record, read_yaml(path), str(path))
     if found.model_copy(update={"run_id": None, "dataset": record.dataset}) != record:
-        raise DataError(f"{folder}: holds another sweep: other trials, budget or data; take another --output")
+        raise DataError(f"{folder}: holds another sweep: other trials, settings, budget or data; take another --output")
     return found
 
 
@@ -140,13 +147,15 @@ def _params(sweep: Sweep) -> Mapping[str, str]:
     return shown | {"sweep.trials": str(len(sweep.trials)), "sweep.budget": str(sweep.budget)}
 
 
-def _train_all(sweep: Sweep, folder: Path, parent: tracking.Parent) -> list[Row]:
+def _train_all(sweep: Sweep, record: Record, folder: Path, parent: tracking.Parent) -> list[Row]:
     rows, ends = list[Row](), list[_End]()
     with Termination() as termination:
-        for place, trial in enumerate(sweep.trials, start=1):
-            at = folder / f"{place:03d}-{digest(trial._asdict())}"
+        for place, (trial, settings) in enumerate(zip(sweep.trials, record.settings, strict=True), start=1):
+            at = folder / f"{place:03d}-{settings}"
             where, error = f"trial {place} of {len(sweep.trials)} ({trial.name})", ""
-            if not _finished(at):
+            if not _finished(at) and sweep.digest(trial) != settings:
+                error = f"{trial.config} has changed since the sweep began; start the sweep anew"
+            elif not _finished(at):
                 say(f"{where}: training; {at}.log has what it says")
                 error = _train(sweep, trial, at, parent.run_id, termination)
             ends.append(_End(trial, at, error))
@@ -166,7 +175,7 @@ def _train(sweep: Sweep, trial: Trial, folder: Path, parent: str, termination: T
     """Trains; returns why that failed, or nothing. Raises Stopped after a SIGTERM, when the training has saved its state."""
     sets = [part for text in (*sweep.overrides(trial), f"tracking.parent={parent}") for part in ("--set", text)]
     config = ["--config", trial.config] if trial.config else []
-    arguments = ["--dataset", sweep.record.dataset, *config, *sets, "--output", str(folder)]
+    arguments = ["--dataset", sweep.uri, *config, *sets, "--output", str(folder)]
     with Path(f"{folder}.log").open("a+", encoding="utf-8", errors="replace") as log:
         begin = log.tell()
         code = _wait([*sweep.command, *arguments], log.fileno(), termination)
@@ -211,7 +220,7 @@ def _row(sweep: Sweep, end: _End) -> Row:
     if run_id:
         (row,) = compare.rows_of(tracking.facts_of([run_id]))
         return replace(row, **known)
-    return Row("", **known, status="failed", dataset=sweep.record.fingerprint, data=sweep.data)
+    return Row("", **known, status="failed", dataset=sweep.dataset.manifest.fingerprint, data=sweep.data)
 
 
 def _score(row: Row) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from functools import partial
-from typing import Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import pyarrow as pa
 from pyarrow import fs as pafs
@@ -61,7 +61,7 @@ class BatchModel(Settings):
 
 
 class Plan(Settings):
-    """What decides every row of an output. `digest` stands for paths, sizes and times of the `files` listed ones."""
+    """What is to be done. `digest` stands for paths, sizes and times of the `files` listed ones."""
 
     input: str
     digest: str
@@ -72,8 +72,8 @@ class Plan(Settings):
 
     @property
     def run(self) -> str:
-        """The name of all runs that make the same rows."""
-        what = (self.digest, self.limit, self.model.fingerprint, self.settings.model_dump_json())
+        """The name of all runs that make the same rows in the same parts: another `batch` or `threads` may go on with them."""
+        what = (self.digest, self.limit, self.model.fingerprint, sorted(_deciding(self.settings).items()))
         return hashlib.sha256(repr(what).encode()).hexdigest()[:16]
 
 
@@ -169,6 +169,11 @@ def summary_line(summary: Summary) -> str:
     return f"{told}\nnot read: {why}; see the column error" if why else told
 
 
+def _deciding(settings: BatchSettings) -> dict[str, Any]:
+    """The settings that decide rows and parts."""
+    return flatten(settings.model_dump(include={"files", "runtime", "image"}))
+
+
 def _check_output(output: Location) -> None:
     if output.info().type == pafs.FileType.File:
         raise DataError(f"{output.shown}: a file; --output names a new or empty folder")
@@ -197,7 +202,7 @@ def _difference(held: Plan, ours: Plan) -> str:
         return f"holds what another model read ({held.model.uri}, not {ours.model.uri})"
     if held.limit != ours.limit:
         return f"was made with --limit {held.limit or 'none'}, not {ours.limit or 'none'}"
-    old, new = flatten(held.settings.model_dump()), flatten(ours.settings.model_dump())
+    old, new = _deciding(held.settings), _deciding(ours.settings)
     if others := [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]:
         key = others[0]
         return f"was made with other settings ({key}={old.get(key, 'unset')}, not {new.get(key, 'unset')})"

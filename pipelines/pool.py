@@ -32,13 +32,18 @@ R = TypeVar("R", bound=Counted)
 ATTEMPTS = 4  # as Spark has for a task
 
 
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class PoolRunner:
     """Runs tasks on `workers` processes (None: one for each core). Raises SettingsError for none."""
 
     def __init__(self, workers: int | None = None) -> None:
         if workers is not None and workers < 1:
             raise SettingsError(f"--workers {workers}: a pool has at least one process")
-        self._workers = workers or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+        self._workers = workers or cores()
         self.tools = {"runner": f"pool of {self._workers} processes"}
 
     def map(self, work: Callable[[T], R], tasks: Sequence[T], what: str, files: int) -> list[R]:

@@ -43,7 +43,7 @@ Reader = Callable[[Iterable[tuple[str, bytes]]], Iterable[Row]]  # a row for eac
 
 
 class Job(NamedTuple):
-    """What every task of a run knows. `run` names it: another model, other settings or other files make another."""
+    """What every task of a run knows. `run` names it: what would read other rows is another."""
 
     input: str
     output: str

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from model.exports import savedmodel
 from model.exports.about import FILE, INPUT, OUTPUT, PLAIN
+from model.exports.loops import unrolled
 from pipelines.errors import DataError
 
 FULL, DYNAMIC = "full integer", "dynamic range"
@@ -27,7 +28,7 @@ def write(network: keras.Model, about: str, path: Path, quantisation: str, calib
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the ends of a quantised network are none: they are meant to be
         folder = Path(scratch) / "model"
-        savedmodel.write(_unrolled(network), about, folder, PLAIN, calibration)
+        savedmodel.write(unrolled(network), about, folder, PLAIN, calibration)
         converter = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=[savedmodel.SIGNATURE])
         if quantisation != PLAIN:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -55,21 +56,6 @@ def told(path: Path) -> str:
     """What the file says of itself."""
     with zipfile.ZipFile(path) as archive:
         return archive.read(FILE).decode("utf-8")
-
-
-def _unrolled(network: keras.Model) -> keras.Model:
-    """The same network without loops over time: those of LiteRT have no place for a batch of any size."""
-
-    def copy(layer: keras.Layer) -> keras.Layer:
-        config = layer.get_config()
-        for part in [config, *(config[name]["config"] for name in ("layer", "backward_layer") if name in config)]:
-            if "unroll" in part:
-                part["unroll"] = True
-        return type(layer).from_config(config)
-
-    made = keras.models.clone_model(network, clone_function=copy)
-    made.set_weights(network.get_weights())
-    return made
 
 
 def _converted(converter: tf.lite.TFLiteConverter) -> bytes:

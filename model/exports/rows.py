@@ -1,14 +1,14 @@
 """The rows that an export is checked and calibrated on: of the model's own dataset, where that can be found."""
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from model.outputs import RECORD, read_record
+from model import tracking
 from model.reader import ShardReader
 from pipelines.errors import DataError
-from pipelines.manifest import Dataset, open_dataset
+from pipelines.manifest import Dataset
+from pipelines.versions import all_versions
 
 
 class Labelled(NamedTuple):
@@ -29,13 +29,18 @@ def first_rows(dataset: Dataset, split: str, most: int) -> Labelled:
     return Labelled(np.concatenate(images)[:most], labels[:most])
 
 
-def dataset_of(run_id: str | None, home: Path) -> Dataset:
-    """The dataset that a run was trained on, as its folder beside the MLflow store, in `home`, notes it. Raises DataError."""
-    folder = home / "checkpoints" / str(run_id)
-    if run_id is None or not (folder / RECORD).is_file():
-        raise DataError(f"no training run of this model beside the MLflow store in {home}: name its dataset with --dataset")
-    named = read_record(folder).datasets[0]
+def dataset_of(run_id: str | None, uri: str) -> Dataset:
+    """The dataset version that the run of the model `uri` was trained on, as MLflow notes place and fingerprint.
+
+    Raises DataError where no run is known, or it is not there any more.
+    """
+    if not run_id:
+        raise DataError(f"{uri}: no run is known of it; name a dataset with --dataset")
+    place, fingerprint = tracking.data_of(run_id)
     try:
-        return open_dataset(named)
+        found = [dataset for dataset in all_versions(place) if dataset.manifest.fingerprint == fingerprint]
     except DataError as error:
         raise DataError(f"the dataset of run {run_id} is not where it was: {error}; or name another with --dataset") from None
+    if not found:
+        raise DataError(f"{place}: no version of it is the dataset {fingerprint[:12]} of the run; name one with --dataset")
+    return found[-1]

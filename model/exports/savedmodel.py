@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from model.exports.about import FILE, INPUT, OUTPUT
+from model.exports.loops import portable
 
 INT8: tuple[str, ...] = ()
 PACKAGES: tuple[str, ...] = ()  # beside TensorFlow
@@ -33,7 +34,8 @@ def write(network: keras.Model, about: str, path: Path, quantisation: str, calib
     def logits(image: tf.Tensor) -> dict[str, tf.Tensor]:
         return {OUTPUT: network(tf.cast(image, tf.float32), training=False)}
 
-    served = tf.function(logits, input_signature=signature).get_concrete_function()
+    with portable(network):
+        served = tf.function(logits, input_signature=signature).get_concrete_function()
     tf.saved_model.save(_Served(network, told), str(path), signatures={SIGNATURE: served})
     told.unlink()
 

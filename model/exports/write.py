@@ -85,6 +85,8 @@ def export(recognizer: Recognizer, dataset: Dataset, form: str, output: Path, *,
     if output.is_dir() and (form != "savedmodel" or any(output.iterdir())):
         kind = "folder" if form == "savedmodel" else "file"
         raise DataError(f"{output}: a folder that holds something; --output names a new {kind}")
+    if form == "savedmodel" and output.exists() and not output.is_dir():
+        raise DataError(f"{output}: a file; --output names a new or empty folder")
     check_comparable(recognizer, dataset)
     tested = first_rows(dataset, "test", rows)
     original = original_texts(recognizer, tested.images)

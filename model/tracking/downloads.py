@@ -13,8 +13,8 @@ from mlflow.models.model import MLMODEL_FILE_NAME
 
 from model import export
 from model.bundle import BUNDLE
-from model.tracking.registry import registered_models
-from model.tracking.store import connect, first_line, living
+from model.tracking.registry import URI, registered_models, version_of
+from model.tracking.store import connect, first_line, living, one_line
 from pipelines.errors import DataError
 
 
@@ -23,10 +23,19 @@ def download(uri: str, output: Path) -> Path:
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise DataError(f"{output}: not an empty folder; --output names a new or empty one")
     with tempfile.TemporaryDirectory() as scratch:
-        found = _fetched_bundle(uri, Path(scratch))
-        export.check_folder(found)
-        shutil.copytree(found, output, dirs_exist_ok=True)
+        found, place = _fetched_bundle(uri, Path(scratch)), output.resolve()
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent) as beside:
+            shutil.copytree(found, Path(beside) / place.name).replace(place)  # at once: whole, or not there
     return output
+
+
+def pinned(uri: str) -> str:
+    """The URI of the version that bears an alias now; of other models what names them. Raises DataError where none bears it."""
+    match = URI.fullmatch(uri)
+    if not match or not match["alias"]:
+        return uri
+    return f"models:/{match['name']}/{version_of(uri).version}"
 
 
 @contextmanager
@@ -50,26 +59,30 @@ def run_of(uri: str) -> str | None:
     if Path(uri).is_dir() and not (Path(uri) / MLMODEL_FILE_NAME).is_file():
         return None
     connect()
-    try:
-        run_id = get_model_info(uri).run_id
-    except (MlflowException, OSError) as error:
-        raise DataError(_unknown(uri, error)) from None
-    return run_id if run_id and living(run_id) else None
+    with one_line("the MLflow store"):
+        try:
+            run_id = get_model_info(uri).run_id
+        except (MlflowException, OSError) as error:
+            raise DataError(_unknown(uri, error)) from None
+        return run_id if run_id and living(run_id) else None
 
 
 def _fetched_bundle(uri: str, scratch: Path) -> Path:
+    """The model's folder, once its files are what its checksums say."""
     found = _fetch(uri, scratch)
     if not (found / export.DATA / BUNDLE).is_file():
         raise DataError(f"{uri}: not a model that glyphmill logged (no {export.DATA}/{BUNDLE})")
+    export.check_folder(found)
     return found
 
 
 def _fetch(uri: str, scratch: Path) -> Path:
     connect()
-    try:
-        return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(scratch)))
-    except (MlflowException, OSError) as error:
-        raise DataError(_unknown(uri, error)) from None
+    with one_line("the MLflow store"):
+        try:
+            return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(scratch)))
+        except (MlflowException, OSError) as error:
+            raise DataError(_unknown(uri, error)) from None
 
 
 def _unknown(uri: str, error: Exception) -> str:

@@ -20,7 +20,6 @@ class Facts(NamedTuple):
     run_id: str
     name: str
     status: str
-    started: int
     tags: dict[str, str]
     params: dict[str, str]
     metrics: dict[str, float]
@@ -79,7 +78,7 @@ def _facts(run: Found) -> Facts:
     data = inputs[0].dataset.name if inputs else ""
     version, alias = _registered_by(run)
     info, known = run.info, run.data
-    about = info.run_id, info.run_name or "", info.status, info.start_time
+    about = info.run_id, info.run_name or "", info.status
     return Facts(*about, known.tags, known.params, known.metrics, data, version, alias)
 
 

@@ -9,18 +9,21 @@ import mlflow
 from mlflow import entities
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
-from model.tracking.store import UNKNOWN, connect, first_line, living, patiently, where
+from model.tracking.store import UNKNOWN, connect, first_line, living, one_line, patiently, where
 from pipelines.errors import DataError
 
-CHAMPION, CHALLENGER = "champion", "challenger"
+CHAMPION, CHALLENGER, NO_ALIAS = "champion", "challenger", "no alias"
 VERDICT, REASON, BEFORE = "verdict", "reason", "previous_champion"  # tags of a version
-SINCE, UNTIL, BACK = "champion_since", "champion_until", "rolled_back_to"
+SINCE, BACK = "champion_since", "rolled_back_to"
+UNTIL = {CHAMPION: "champion_until", CHALLENGER: "challenger_until"}
+ENDS = {CHAMPION: (UNTIL[CHAMPION], BACK), CHALLENGER: (UNTIL[CHALLENGER],)}  # what only a former bearer has
 URI = re.compile(r"models:/(?P<name>[^/:@]+)(?:/(?P<version>\d+)|@(?P<alias>[^/@]+))")
 
 
 class Registered(NamedTuple):
-    """A registered version, the alias it got and why."""
+    """A registered version, the alias it got (NO_ALIAS: none; "former champion": one that it has no more) and why."""
 
     uri: str
     version: str
@@ -38,14 +41,15 @@ def version_of(uri: str) -> ModelVersion:
     connect()
     if not (match := URI.fullmatch(uri)):
         raise DataError(f"{uri}: not a registered version; expected a URI such as models:/glyphmill/3")
-    client = mlflow.MlflowClient()
-    try:
-        if match["alias"]:
-            return client.get_model_version_by_alias(match["name"], match["alias"])
-        return client.get_model_version(match["name"], match["version"])
-    except MlflowException as error:
-        known = ", ".join(registered_models()) or "none"
-        raise DataError(f"{uri}: {where()} has no such version: {first_line(error)}; registered models: {known}") from None
+    with one_line("the MLflow store"):
+        client = mlflow.MlflowClient()
+        try:
+            if match["alias"]:
+                return client.get_model_version_by_alias(match["name"], match["alias"])
+            return client.get_model_version(match["name"], match["version"])
+        except MlflowException as error:
+            known = ", ".join(registered_models()) or "none"
+            raise DataError(f"{uri}: {where()} has no such version: {first_line(error)}; registered models: {known}") from None
 
 
 def version_by(run_id: str, name: str) -> ModelVersion | None:
@@ -63,11 +67,6 @@ def register(model_uri: str, name: str, run_id: str, tags: Mapping[str, str]) ->
     return patiently("the registration", attempt)
 
 
-def verdict_on(version: ModelVersion) -> tuple[str, str] | None:
-    """The alias and the reason that `settle` began to write to a version before it was killed, or has written; else None."""
-    return (version.tags[VERDICT], version.tags[REASON]) if {VERDICT, REASON} <= {*version.tags} else None
-
-
 def settle(version: ModelVersion, alias: str, reason: str) -> Registered:
     """Gives a version its alias, and says why in its tags and description; who had the alias before keeps that in writing.
 
@@ -75,6 +74,47 @@ def settle(version: ModelVersion, alias: str, reason: str) -> Registered:
     """
     patiently("the registration", lambda: _settle(version.name, str(version.version), alias, reason))
     return Registered(_uri(version), str(version.version), alias, reason)
+
+
+def settle_against(champion: str, version: ModelVersion, alias: str, reason: str) -> Registered | None:
+    """The same with a verdict that is against `champion`, the number of a version, or empty where there was none.
+
+    None, and nothing is changed, where another is champion by now.
+    """
+
+    def attempt() -> bool:
+        bearer = _bearer(version.name, CHAMPION)
+        number = str(bearer.version) if bearer else ""
+        if number != champion and (alias, number) != (CHAMPION, str(version.version)):  # the latter: an attempt before
+            return False
+        _settle(version.name, str(version.version), alias, reason)
+        return True
+
+    done = patiently("the registration", attempt)
+    return Registered(_uri(version), str(version.version), alias, reason) if done else None
+
+
+def settle_again(version: ModelVersion) -> Registered | None:
+    """Finishes what `settle` began before a kill. An alias that another version has got since stays where it is.
+
+    None where nothing was begun, or where another became champion before this one did: it is to be judged.
+    """
+    tags, number = version.tags, str(version.version)
+    if not {VERDICT, REASON} <= {*tags}:
+        return None
+    alias, reason = tags[VERDICT], tags[REASON]
+    if UNTIL.get(alias) in tags:
+        return Registered(_uri(version), number, f"former {alias}", reason)
+    if alias == CHAMPION:
+        return settle_against(tags.get(BEFORE, ""), version, alias, reason)
+    return settle(version, alias, reason)
+
+
+def challenge(uri: str, reason: str) -> Registered:
+    """Makes a version challenger without a judgement; one that was given an alias already keeps what it has."""
+    version = version_of(uri)
+    known = settle_again(version)
+    return known if known is not None and known.alias != NO_ALIAS else settle(version, CHALLENGER, reason)
 
 
 def roll_back(name: str) -> tuple[Registered, str]:
@@ -108,7 +148,7 @@ def registered_models() -> list[str]:
     names = []
     try:
         models = mlflow.MlflowClient().search_registered_models()
-    except MlflowException as error:
+    except (MlflowException, SQLAlchemyError) as error:
         return [f"unknown ({first_line(error)})"]
     for found in models:
         aliases = ", ".join(f"@{alias} is {version}" for alias, version in sorted(found.aliases.items()))
@@ -128,7 +168,7 @@ def _bearer(name: str, alias: str) -> ModelVersion | None:
 def _settle(name: str, number: str, alias: str, reason: str, forward: bool = True) -> None:
     """`forward` is whether a champion's place in line is after the present one."""
     client, now = mlflow.MlflowClient(), datetime.now(timezone.utc).isoformat(timespec="seconds")
-    holder = _bearer(name, alias)
+    holder = _bearer(name, alias) if alias in UNTIL else None
     before = holder if holder is not None and str(holder.version) != number else None
     tags = {REASON: reason, VERDICT: alias}
     if alias == CHAMPION and holder is before:  # it is not champion yet
@@ -136,21 +176,25 @@ def _settle(name: str, number: str, alias: str, reason: str, forward: bool = Tru
     for key, value in tags.items():
         client.set_model_version_tag(name, number, key, value)
     client.update_model_version(name, number, description=f"{alias}: {reason}")
-    client.set_registered_model_alias(name, alias, number)
-    _tell_run(client.get_model_version(name, number), alias)
-    if before:
-        _tell_run(before, f"former {alias}")
-    if alias == CHAMPION:
-        _leave(client, name, number, before, now)
+    if alias in UNTIL:
+        client.set_registered_model_alias(name, alias, number)
+    version = client.get_model_version(name, number)
+    for key in ENDS.get(alias, ()):
+        if key in version.tags:  # of an earlier time with the alias
+            client.delete_model_version_tag(name, number, key)
+    _tell_run(version, alias)
+    _leave(name, number, alias, before, now)
 
 
-def _leave(client: mlflow.MlflowClient, name: str, number: str, before: ModelVersion | None, now: str) -> None:
-    """Notes with the champion before that it is none any more; the new one is no challenger any more."""
+def _leave(name: str, number: str, alias: str, before: ModelVersion | None, now: str) -> None:
+    """Notes with the version before that it has the alias no more; a new champion is no challenger any more."""
+    client = mlflow.MlflowClient()
     if before:
-        client.set_model_version_tag(name, before.version, UNTIL, now)
-        told = f"champion until {now}, when version {number} took its place: {before.tags.get(REASON, '')}"
+        client.set_model_version_tag(name, before.version, UNTIL[alias], now)
+        told = f"{alias} until {now}, when version {number} took its place: {before.tags.get(REASON, '')}"
         client.update_model_version(name, before.version, description=told)
-    challenger = _bearer(name, CHALLENGER)
+        _tell_run(before, f"former {alias}")
+    challenger = _bearer(name, CHALLENGER) if alias == CHAMPION else None
     if challenger is not None and str(challenger.version) == number:
         client.delete_registered_model_alias(name, CHALLENGER)
 

@@ -117,7 +117,7 @@ def one_line(what: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError) as error:
-        raise DataError(f"{what} {mlflow.get_tracking_uri()}: {first_line(error)}") from error
+        raise DataError(f"{what} {redacted(mlflow.get_tracking_uri())}: {first_line(error)}") from error
 
 
 def where() -> str:

@@ -28,7 +28,7 @@ def facts(letter: str, exact: float | None, *, data: str = "d" * 32, **more) -> 
     metrics |= more.get("metrics", {"test_ms_per_image": 2.0})
     status = more.get("status", "FINISHED")
     return Facts(
-        letter * 32, f"run {letter}", status, 0, tags, params, metrics, "images", more.get("model", ""), more.get("alias", "")
+        letter * 32, f"run {letter}", status, tags, params, metrics, "images", more.get("model", ""), more.get("alias", "")
     )
 
 

@@ -109,10 +109,15 @@ def test_the_summary_is_plain_values(digits, labels, picture, planted):
         "auc": pytest.approx((26 * 243 + 234 + 9 / 2) / (27 * 243)),
         "average_precision": pytest.approx((26 + 27 / (27 + 9 / 2)) / 27),
         "calibration_error": 0.25,  # a confidence of 0.5 throughout
-        "worst_characters": {
+        "by_character": {
             "0": {"recall": 2 / 3, "right": 2, "labels": 3, "read_as": {"": 1}},
             "7": {"recall": 2 / 3, "right": 2, "labels": 3, "read_as": {"": 1}},
             "1": {"recall": 12 / 13, "right": 12, "labels": 13, "read_as": {"x": 1}},
+            "2": {"recall": 1.0, "right": 3, "labels": 3, "read_as": {}},
+            "3": {"recall": 1.0, "right": 3, "labels": 3, "read_as": {}},
+            "4": {"recall": 1.0, "right": 2, "labels": 2, "read_as": {}},
+            "5": {"recall": 1.0, "right": 1, "labels": 1, "read_as": {}},
+            "8": {"recall": 1.0, "right": 1, "labels": 1, "read_as": {}},
         },
     }
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jobs import export as job
-from model import heads
+from model import heads, tracking
 from model.config import TrainSettings
 from model.export import write_bundle
 from model.exports import litert, onnx, savedmodel
@@ -18,9 +18,7 @@ from model.exports.about import FILE
 from model.exports.check import Checked, texts_of
 from model.exports.rows import dataset_of, first_rows
 from model.exports.write import Exported, export
-from model.mixture import Mixture
 from model.networks import build
-from model.outputs import RECORD, record_of
 from model.recognizer import Recognizer
 from pipelines.errors import SettingsError
 from pipelines.settings import read
@@ -238,6 +236,8 @@ def test_what_is_asked_for_wrongly_is_told_in_one_line(recognizer, digits, inges
     for form, kind in (("onnx", "file"), ("savedmodel", "folder")):
         said = told(export, recognizer, digits, form, tmp_path / "full", int8=False, rows=60)
         assert said == f"{tmp_path / 'full'}: a folder that holds something; --output names a new {kind}"
+    said = told(export, recognizer, digits, "savedmodel", tmp_path / "full" / "file", int8=False, rows=60)
+    assert said == f"{tmp_path / 'full' / 'file'}: a file; --output names a new or empty folder"
     others = ingested(tmp_path / "others", loop, image={"width": 40})
     said = told(export, recognizer, others, "onnx", tmp_path / "b", int8=False, rows=60)
     assert "preprocessed otherwise than the model expects: image.width 40 (model: 32)" in said
@@ -249,17 +249,20 @@ def test_a_package_that_is_missing_is_named(recognizer, digits, told, monkeypatc
     assert said == "--format litert needs no-such-package: pip install no-such-package"
 
 
-def test_the_dataset_is_found_where_the_run_notes_it(digits, quick, tmp_path, told):
-    folder = tmp_path / "checkpoints" / "0123"
-    folder.mkdir(parents=True)
-    record = record_of(Mixture.of(digits), quick(), "preset")
-    (folder / RECORD).write_text(record.model_dump_json())
-    assert dataset_of("0123", tmp_path).manifest == digits.manifest
-    gone = record.model_copy(update={"datasets": (f"{tmp_path}/gone@1",)})
-    (folder / RECORD).write_text(gone.model_dump_json())
-    said = told(dataset_of, "0123", tmp_path)
-    assert said.startswith("the dataset of run 0123 is not where it was: ")
-    assert said.endswith("or name another with --dataset")
+def test_the_dataset_is_the_one_that_the_run_notes(digits, quick, store, monkeypatch, told):
+    tracking.connect()
+    with tracking.run(quick(), digits, "preset") as run:
+        pass
+    assert dataset_of(run.run_id, "models:/m/1").manifest == digits.manifest
+    place, fingerprint = tracking.data_of(run.run_id)
+    for noted, said in (
+        ((f"{place}/gone", fingerprint), f"the dataset of run 0123 is not where it was: {place}/gone: "),
+        ((place, "e" * 32), f"{place}: no version of it is the dataset eeeeeeeeeeee of the run"),
+    ):
+        monkeypatch.setattr(tracking, "data_of", lambda run_id, noted=noted: noted)
+        message = told(dataset_of, "0123", "models:/m/1")
+        assert message.startswith(said)
+        assert message.endswith("with --dataset")
 
 
 def test_the_job_says_what_it_wrote(bundle, digits, store, capsys, monkeypatch, tmp_path):

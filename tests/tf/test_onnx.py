@@ -3,11 +3,14 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from model import heads
 from model.config import TrainSettings
+from model.exports import savedmodel
+from model.exports.about import INPUT, OUTPUT
 from model.networks import build
-from model.onnx import INPUT, OUTPUT, check_onnx, write_onnx
+from model.onnx import check_onnx, write_onnx
 from model.runtimes import open_onnx, softmax
 
 pytestmark = pytest.mark.tf
@@ -33,6 +36,18 @@ def test_the_file_computes_what_the_network_does(name, tmp_path):
     for count in (1, 3):
         images = rng.integers(0, 256, (count, 16, 32, 1), np.uint8)
         np.testing.assert_allclose(logits(images), network(images.astype(np.float32), training=False), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["lstm", "crnn_ctc"])
+def test_a_network_that_was_trained_on_a_gpu_has_files_for_any_machine(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind=None: ["a GPU"])  # Keras asks it whether to call cuDNN
+    network = build(TrainSettings.model_validate({"network": NETWORKS[name]}).network, (16, 32, 1), 10, 3)
+    write_onnx(network, tmp_path / "network.onnx")
+    check_onnx(network, tmp_path / "network.onnx")
+    savedmodel.write(network, "{}", tmp_path / "saved", "float32", np.zeros((0, 16, 32, 1), np.uint8))
+    assert b"CudnnRNN" not in (tmp_path / "saved" / "saved_model.pb").read_bytes()
+    (layer,) = [layer for layer in network.layers if isinstance(layer, keras.layers.Bidirectional)]
+    assert [part.use_cudnn for part in (layer.forward_layer, layer.backward_layer)] == ["auto", "auto"]
 
 
 def test_a_file_that_computes_something_else_is_told(tmp_path, told):

@@ -12,7 +12,7 @@ import pytest
 from model import promotion, tracking
 from model.config import TrackingSettings
 from model.evaluate import Evaluation
-from model.gates import Candidate
+from model.gates import Candidate, Verdict
 from model.metrics import Scores
 from model.run import resume, train
 from model.tracking import registry
@@ -99,6 +99,41 @@ def test_a_challenger_waits_and_a_champion_takes_the_place_of_the_one_before(lin
     assert told.startswith(f"champion until {tags['1']['champion_until']}, when version 3 took its place: there was no")
 
 
+def test_a_challenger_that_is_followed_does_not_go_on_saying_that_it_is_one(line):
+    one, two = line(2)
+    for version in (one, two):
+        tracking.settle(version, "challenger", "not better")
+    client = mlflow.MlflowClient()
+    told = client.get_model_version(one.name, "1")
+    until = told.tags["challenger_until"]
+    assert told.description == f"challenger until {until}, when version 2 took its place: not better"
+    tracking.settle(one, "challenger", "once more")
+    aliases, tags = facts(one.name)
+    assert (aliases, "challenger_until" in tags["1"], "challenger_until" in tags["2"]) == ({"challenger": "1"}, False, True)
+
+
+def test_one_without_an_alias_takes_none_away(line):
+    one, two, three = line(3)
+    tracking.settle(one, "champion", "there was no champion")
+    tracking.settle(two, "challenger", "not better")
+    tracking.settle(three, "no alias", "tracking.promote is never")
+    assert facts(one.name)[0] == {"champion": "1", "challenger": "2"}
+    assert mlflow.MlflowClient().get_model_version(one.name, "3").description == "no alias: tracking.promote is never"
+
+
+@pytest.mark.parametrize(
+    ("alias", "given"),
+    [(None, "challenger"), ("no alias", "challenger"), ("champion", "champion"), ("challenger", "challenger")],
+)
+def test_the_best_of_a_sweep_challenges_unless_it_has_an_alias(line, alias, given):
+    one, two = line(2)
+    if alias:
+        tracking.settle(two, alias, "as it was")
+    registered = tracking.challenge(f"models:/{one.name}/2", "the best")
+    assert (registered.alias, registered.reason) == (given, "as it was" if alias == given else "the best")
+    assert facts(one.name)[0] == {given: "2"}
+
+
 def test_a_challenger_that_becomes_champion_is_no_challenger(line):
     one, two = line(2)
     tracking.settle(one, "champion", "there was no champion")
@@ -122,7 +157,16 @@ def test_settling_again_changes_nothing(line):
 )
 def test_what_is_said_is_not_judged(made, digits, promote, passed, reason):
     new = Candidate("version 2", "", np.zeros(0), 0, 9e9)
-    assert promotion.verdict(TrackingSettings(promote=promote), new, digits) == (passed, reason)
+    champion = tracking.champion_version("glyphmill")
+    assert promotion.verdict(TrackingSettings(promote=promote), new, champion, digits) == (passed, reason)
+
+
+@pytest.mark.parametrize(("promote", "aliases"), [("always", {"champion": "2"}), ("never", {"champion": "1"})])
+def test_what_is_said_is_done(made, digits, line, promote, aliases):
+    one, two = line(2)
+    tracking.settle(one, "champion", "there was no champion")
+    promotion.place(two, TrackingSettings(promote=promote), _Reads("0123456789"), made.evaluation, digits)
+    assert facts(one.name)[0] == aliases
 
 
 @pytest.mark.parametrize(
@@ -139,7 +183,8 @@ def test_a_challenger_is_judged_on_the_rows_that_the_champion_reads_too(made, di
     new = promotion.candidate("version 2", _Reads("0123456789"), made.evaluation)
     if "edits" in change:
         change = change | {"edits": np.full(12, change["edits"], np.uint16)}
-    found = promotion.verdict(TrackingSettings(max_slowdown=1e6), new._replace(**change), digits)
+    champion = tracking.champion_version("glyphmill")
+    found = promotion.verdict(TrackingSettings(max_slowdown=1e6), new._replace(**change), champion, digits)
     assert (found.passed, found.reason[: len(reason)]) == (passed, reason)
 
 
@@ -153,6 +198,87 @@ def test_edits_of_all_rows_add_up_to_the_scores(made):
     scores: Scores = evaluation.scores
     assert len(evaluation.edits) == scores.rows == 12
     assert (int((evaluation.edits == 0).sum()), int(evaluation.edits.sum())) == (scores.exact, scores.edits)
+
+
+# --- another champion meanwhile
+
+
+@pytest.fixture
+def asked(monkeypatch) -> list[str]:
+    """The champions that versions were judged against; nothing is better than version 3."""
+    asked: list[str] = []
+
+    def verdict(settings, new, champion, dataset, load=None) -> Verdict:
+        asked.append(str(champion.version) if champion else "")
+        return Verdict(asked[-1] != "3", f"judged against {asked[-1]}")
+
+    monkeypatch.setattr(promotion, "verdict", verdict)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "champions", "aliases", "reason"),
+    [
+        ([], ["1"], {"champion": "4"}, "judged against 1"),
+        ([2], ["1", "2"], {"champion": "4"}, "judged against 2"),
+        ([2, 3], ["1", "2", "3"], {"champion": "3", "challenger": "4"}, "judged against 3"),
+        ([3, 4], ["1", "3"], {"champion": "4"}, "forced by hand"),
+    ],
+    ids=["none", "another", "two-others", "itself"],
+)
+def test_one_that_was_judged_against_a_former_champion_is_judged_again(
+    made, digits, line, asked, monkeypatch, meanwhile, champions, aliases, reason
+):
+    versions = line(4)
+    tracking.settle(versions[0], "champion", "there was no champion")
+    judge = promotion.verdict
+
+    def slow(*args: object) -> Verdict:
+        found = judge(*args)
+        if meanwhile:
+            tracking.settle(versions[meanwhile.pop(0) - 1], "champion", "forced by hand")
+        return found
+
+    monkeypatch.setattr(promotion, "verdict", slow)
+    registered = promotion.place(versions[3], TrackingSettings(), _Reads("0123456789"), made.evaluation, digits)
+    found, tags = facts(versions[0].name)
+    assert (asked, found, tags["4"]["reason"]) == (champions, aliases, reason)
+    assert aliases[registered.alias] == "4"
+    assert tags["4"].get("previous_champion") == (None if registered.alias == "challenger" else champions[-1])
+
+
+def begun(name: str, number: str, alias: str, before: str = "") -> None:
+    """What a version has of `settle` that is killed before the alias is given."""
+    tags = {"reason": "as it was", "verdict": alias} | ({"previous_champion": before} if before else {})
+    for key, value in tags.items():
+        mlflow.MlflowClient().set_model_version_tag(name, number, key, value)
+
+
+@pytest.mark.parametrize(
+    ("steps", "alias", "champions", "aliases"),
+    [
+        (["champion 2", "champion 3"], "former champion", [], {"champion": "3"}),
+        (["champion 1", "champion 2", "back"], "former champion", [], {"champion": "1"}),
+        (["champion 1", "champion 2", "back", "champion 2"], "champion", [], {"champion": "2"}),
+        (["challenger 2", "challenger 3"], "former challenger", [], {"challenger": "3"}),
+        (["champion 1", "begun 2"], "champion", [], {"champion": "2"}),
+        (["champion 1", "begun 2", "champion 3"], "challenger", ["3"], {"champion": "3", "challenger": "2"}),
+    ],
+)
+def test_a_run_that_goes_on_takes_no_alias_back(made, digits, line, asked, steps, alias, champions, aliases):
+    versions = line(3)
+    name = versions[0].name
+    for step in steps:
+        if step == "back":
+            tracking.roll_back(name)
+        elif step == "begun 2":
+            begun(name, "2", "champion", "1")
+        else:
+            what, number = step.split()
+            tracking.settle(versions[int(number) - 1], what, "as it was")
+    version = tracking.version_of(f"models:/{name}/2")
+    registered = promotion.place(version, TrackingSettings(), _Reads("0123456789"), made.evaluation, digits)
+    assert (registered.alias, asked, facts(name)[0]) == (alias, champions, aliases)
 
 
 # --- kills
@@ -254,11 +380,13 @@ def test_a_roll_back_puts_the_champions_before_back_one_by_one(line, told):
     assert (tags["3"]["rolled_back_to"], tags["3"]["reason"]) == ("2", "forced by hand")
     assert tags["3"]["champion_until"] >= tags["3"]["champion_since"]
     assert (tags["2"]["previous_champion"], tags["2"]["reason"]) == ("1", "put back in place of version 3")
+    assert "champion_until" not in tags["2"]
     assert tracking.roll_back(name)[0].version == "1"
     assert facts(name)[0] == {"champion": "1"}
     message = told(tracking.roll_back, name)
     assert message.startswith(f"models:/{name}/1: no champion is known before it; jobs.promote --model")
     tracking.settle(three, "champion", "forced by hand")
+    assert not {"champion_until", "rolled_back_to"} & {*facts(name)[1]["3"]}
     assert tracking.roll_back(name)[0].version == "1"
 
 
@@ -294,17 +422,33 @@ def test_a_model_without_champion_has_none_to_roll_back(line, told):
         ("--roll-back --force", 2, "", "usage: "),
         ("--model models:/{name}/9", 1, "", "error: models:/{name}/9: "),
         ("--model models:/{name}/2 --set slow=1", 2, "", "error: settings with --set: unknown key slow"),
+        ("--model models:/{name}/2 --set tracking.promote=never", 2, "", "promote=never promotes nothing"),
     ],
-    ids=["forced", "judged", "none-before", "nonsense", "unknown", "setting"],
+    ids=["forced", "judged", "none-before", "nonsense", "unknown", "setting", "never"],
 )
 def test_the_command(line, store, args, code, out, err):
     one, _ = line(2)
     tracking.settle(one, "champion", "there was no champion")
     command = [sys.executable, "-m", "jobs.promote", *args.format(name=one.name).split()]
     if code == 1 and "is challenger" in out:
-        command += ["--set", "max_slowdown=1000"]
+        command += ["--set", "tracking.max_slowdown=1000"]  # as the reason names it
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=store, env=environment, check=False, capture_output=True, text=True)
     assert done.returncode == code, done.stderr
     assert done.stdout.startswith(out.format(name=one.name))
     assert err.format(name=one.name) in done.stderr
+
+
+@pytest.mark.parametrize(
+    "args",
+    ["--model models:/glyphmill/1", "--model models:/glyphmill@champion --force", "--roll-back"],
+    ids=lambda args: args.split()[-1],
+)
+def test_a_store_that_cannot_be_read_is_told_in_a_line(tmp_path, args):
+    (tmp_path / "mlflow.db").write_bytes(b"no database" * 1000)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
+    command = [sys.executable, "-m", "jobs.promote", *args.split()]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, check=False, capture_output=True, text=True)
+    said = done.stderr.splitlines()[-1]
+    assert (done.returncode, said[:7], "Traceback" in done.stderr) == (1, "error: ", False), done.stderr
+    assert "file is not a database" in said

@@ -5,6 +5,7 @@ import base64
 import contextlib
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from jobs import predict
+from jobs import entry, predict
 from model import onnx, runtimes
 from model.bundle import sha256_of
 from model.decode import sure_readings
@@ -238,7 +239,7 @@ def test_what_is_too_large_is_refused_before_it_is_decoded(recognizer, png, tmp_
     kinds = [data, path, base64.b64encode(data).decode(), f"data:image/png;base64,{base64.b64encode(data).decode()}"]
     for most, error in (
         (len(data), ""),
-        (len(data) - 1, f"unreadable: {len(data)} bytes are over checks.max_bytes {len(data) - 1}"),
+        (len(data) - 1, f"too_large: {len(data)} bytes are over checks.max_bytes {len(data) - 1}"),
     ):
         assert [one(recognizer.refusing(10**9, most), kind).error for kind in kinds] == [error] * 4
     few = one(recognizer.refusing(16 * 32 - 1, 10**9), data)
@@ -315,6 +316,15 @@ def test_options_of_the_command_line(bundle, png, tmp_path, capsys):
         main(bundle, [str(images), "--save-debug", str(tmp_path / "stages")])
 
 
+def test_a_reader_that_goes_away_is_no_error(bundle, monkeypatch):
+    """As `predict.py DIR | head` does."""
+    end, pipe = os.pipe()
+    os.close(end)
+    with open(pipe, "w") as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        main(bundle, ["no/such/file.png"])
+
+
 def test_the_playground(bundle, tmp_path, monkeypatch, capsys):
     arguments = ["--model", str(bundle), "--draw", "3", "--seed", "7", "--grid", str(tmp_path / "grid.png")]
     monkeypatch.setattr(sys, "argv", ["predict", *arguments, "--save-debug", str(tmp_path / "stages")])
@@ -347,6 +357,13 @@ def test_a_damaged_file_is_refused(copied, damage, told, name):
     message = told(Recognizer.load, copied)
     assert str(copied / name) in message
     assert "checksum" in message
+
+
+def test_a_load_looks_at_each_file_once(bundle, monkeypatch):
+    looked = []
+    monkeypatch.setattr("model.bundle.sha256_of", lambda path: looked.append(path.name) or sha256_of(path))
+    assert entry.load_recognizer(bundle).runtime == "onnx"
+    assert looked == ["network.keras", "network.onnx"]
 
 
 def test_a_missing_file_is_refused(copied, told):

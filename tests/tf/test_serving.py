@@ -3,6 +3,8 @@
 import base64
 import json
 import os
+import re
+import resource
 import shutil
 import socket
 import subprocess
@@ -20,7 +22,7 @@ import psutil
 import pytest
 from mlflow.models import Model
 
-from jobs import serve
+from jobs import entry, serve
 from model import tracking
 from model.bundle import BUNDLE
 from model.export import CODE, put_metrics, write_bundle
@@ -236,13 +238,35 @@ def test_the_documented_commands(server, ask, png, tmp_path):
     if not shutil.which("curl"):
         pytest.skip("curl is not installed")
     (tmp_path / "image.png").write_bytes(png("17"))
-    lines = [line for line in str(serve.__doc__).splitlines() if line.startswith(("printf", "curl"))]
-    script = "\n".join(lines).replace("http://127.0.0.1:8000", server[0])
-    done = subprocess.run(["bash", "-ec", script], cwd=tmp_path, check=True, capture_output=True, text=True)
-    assert json.loads(done.stdout)["predictions"] == ask({"inputs": [as_text(png("17"))]})
+    script = re.search(r"<!-- curl -->\n```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+    told = [line for line in str(serve.__doc__).splitlines() if line.startswith(("printf", "curl"))]
+    assert told == script.splitlines()[: len(told)]
+    lines = ['curl() { command curl --silent "$@"; echo; }', *script.replace("http://127.0.0.1:8000", server[0]).splitlines()]
+    done = subprocess.run(["bash", "-ec", "\n".join(lines)], cwd=tmp_path, check=True, capture_output=True, text=True)
+    *answers, version = [line for line in done.stdout.splitlines() if line]
+    expected = ask({"inputs": [as_text(png("17"))]})
+    assert [json.loads(answer)["predictions"] for answer in answers] == [expected, expected]
+    assert version == mlflow.__version__
 
 
 # --- what is not served
+
+
+class Started(BaseException):
+    """In place of the server, with its command."""
+
+
+def started(monkeypatch, *args: object) -> list[str]:
+    def instead(file: str, command: list[str]) -> None:
+        raise Started(command)
+
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_PYFUNC_INFERENCE_CONFIG", "PATH", *entry.ALLOCATOR):
+        monkeypatch.setenv(name, os.environ.get(name, ""))  # as it was after the test
+    monkeypatch.setattr(sys, "argv", ["serve", *map(str, args)])
+    monkeypatch.setattr(os, "execv", instead)
+    with pytest.raises(Started) as caught:
+        serve.main()
+    return caught.value.args[0]
 
 
 @pytest.fixture
@@ -282,7 +306,35 @@ def test_a_bundle_alone_is_not_served(refusal, bundle):
 
 
 def test_an_unknown_model_is_told(refusal, registered):
-    assert "no such model" in refusal("--model", "models:/served@nobody", "--port", 1024)
+    assert "has no such version" in refusal("--model", "models:/served@nobody", "--port", 1024)
+    assert "no such model" in refusal("--model", "models:/served/99", "--port", 1024)
+
+
+def test_a_folder_whose_code_was_changed_is_not_served(refusal, downloaded, tmp_path):
+    shutil.copytree(downloaded, tmp_path / "changed")
+    (tmp_path / "changed/code/model/decode.py").write_text("print('something else')")
+    assert "decode.py: missing or damaged (checksum)" in refusal("--model", tmp_path / "changed", "--port", 1024)
+
+
+def test_what_is_served_is_one_version(registered, store, monkeypatch, capsys):
+    """Also where the alias moves on while it starts."""
+    command = started(monkeypatch, "--model", registered, "--port", 1024, "--max-memory", 0)
+    assert command[command.index("--model-uri") + 1] == "models:/served/1"
+    assert capsys.readouterr().out == "http://127.0.0.1:1024/invocations will read with models:/served/1; stop with Ctrl+C\n"
+
+
+@pytest.mark.parametrize(("hard", "limit"), [(resource.RLIM_INFINITY, 4 * serve.GIB), (serve.GIB, serve.GIB)])
+def test_the_smaller_limit_of_memory_holds(monkeypatch, hard, limit):
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (hard, hard))
+    set_to = []
+    monkeypatch.setattr(resource, "setrlimit", lambda kind, limits: set_to.append(limits))
+    serve.limit_memory(4)
+    assert set_to == [(limit, limit)]
+
+
+def test_a_limit_of_memory_that_cannot_be_set_is_told():
+    with pytest.raises(SettingsError, match=f"--max-memory {2**40}: cannot be set"):
+        serve.limit_memory(2**40)
 
 
 # --- downloaded
@@ -350,8 +402,8 @@ def damaged(registered, store, damage):
 @pytest.mark.parametrize("name", ["data/bundle/network.onnx", "data/bundle/bundle.json", "code/model/decode.py", "predict.py"])
 def test_a_damaged_model_is_not_downloaded(damaged, registered, told, tmp_path, name):
     damaged(name)
-    said = told(tracking.download, registered, tmp_path / "out")
-    assert f"{name}: missing or damaged (checksum); download the model again" in said
+    for fetch in (lambda: tracking.download(registered, tmp_path / "out"), lambda: tracking.bundle_of(registered).__enter__()):
+        assert f"{name}: missing or damaged (checksum); download the model again" in told(fetch)
     assert not (tmp_path / "out").exists()
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -16,7 +17,9 @@ import pytest
 from PIL import Image
 
 from jobs import entry
+from jobs import sweep as job
 from model import tracking
+from model.compare import Row
 from model.run import train
 from model.sweep import Sweep, best_of, run
 from model.sweep import told as lines
@@ -133,6 +136,10 @@ def test_the_parent_has_the_table_the_figure_and_the_best(swept, digits):
         assert image.format == "PNG"
 
 
+def aliases() -> dict[str, str]:
+    return {key: str(value) for key, value in mlflow.MlflowClient().get_registered_model("glyphmill").aliases.items()}
+
+
 def test_the_best_is_promoted_and_no_other(swept):
     folder, done, _ = swept
     assert "is champion: there was no champion" in done.stdout
@@ -140,6 +147,28 @@ def test_the_best_is_promoted_and_no_other(swept):
     champion = client.get_model_version_by_alias("glyphmill", "champion")
     parent = client.get_run(json.loads((folder / "sweep.json").read_text())["run_id"])
     assert champion.run_id == parent.data.tags["best_run"]
+    assert aliases() == {"champion": str(champion.version)}
+    (other,) = (n for n in ("1", "2") if n != str(champion.version))
+    assert client.get_model_version("glyphmill", other).description == "no alias: tracking.promote is never"
+
+
+def test_without_promote_the_best_is_challenger(swept, monkeypatch, capsys, digits):
+    """As the command says it of rows in which the one without alias is best."""
+    client = mlflow.MlflowClient()
+    champion = str(client.get_model_version_by_alias("glyphmill", "champion").version)
+    other = "1" if champion == "2" else "2"
+    one = Row("a" * 32, "one", "finished", "p", "d", "data", 0.5, val_exact_match=0.5)
+    rows = [
+        replace(one, model=f"glyphmill/{other}"),
+        replace(one, val_exact_match=0.9),
+        replace(one, error="no", exact_match=None),
+    ]
+    monkeypatch.setattr("model.sweep.run", lambda *args: rows)
+    monkeypatch.setattr(sys, "argv", ["jobs.sweep", "--dataset", digits.location.path])
+    job.main()
+    said = f"models:/glyphmill/{other} is challenger: the best of 3 trials by the val split\n"
+    assert capsys.readouterr().out.endswith(said)
+    assert aliases() == {"champion": champion, "challenger": other}
 
 
 # --- refusals, without a training
@@ -163,6 +192,55 @@ def test_another_sweep_does_not_take_the_folder(store, digits, tmp_path):
     (tmp_path / "mine" / "file").touch()
     with pytest.raises(DataError, match="not an empty folder"):
         run(sweep_of(digits, "train.seed=2"), tmp_path / "mine")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "same"),
+    [
+        ("train: {epochs: 3}", "train: {epochs: 4}", False),
+        ("train: {epochs: 3}", "{train: {epochs: 3}, augment: {rotate: 1}}", False),
+        ("train: {learning_rate: 1.0e-5}", "# slow\ntrain: {learning_rate: 0.00001}", True),
+        ("train: {epochs: 3}", "{train: {epochs: 3}, loader: {threads: 2}}", True),
+    ],
+)
+def test_a_preset_that_was_edited_makes_another_sweep(store, digits, tmp_path, before, after, same):
+    preset = tmp_path / "preset.yaml"
+    preset.write_text(before)
+    sweep = sweep_of(digits, "train.seed=1", configs=(str(preset),))
+    run(sweep, tmp_path / "out")
+    logs = set((tmp_path / "out").glob("*.log"))
+    preset.write_text(after)
+    if same:
+        run(sweep, tmp_path / "out")
+        assert set((tmp_path / "out").glob("*.log")) == logs
+    else:
+        with pytest.raises(DataError, match="holds another sweep: other trials, settings, "):
+            run(sweep, tmp_path / "out")
+        there = {*(store / "sweeps").glob("*/*.log")}
+        for text in (before, after):
+            preset.write_text(text)
+            run(sweep)
+        assert len({log.name for log in {*(store / "sweeps").glob("*/*.log")} - there}) == 2
+
+
+def test_a_preset_that_is_edited_while_the_sweep_runs_is_told(store, digits, tmp_path):
+    preset = tmp_path / "preset.yaml"
+    preset.write_text("train: {epochs: 3}")
+    edit = f"open({str(preset)!r}, 'w').write('train: {{epochs: 4}}'); raise SystemExit(3)"
+    rows = run(sweep_of(digits, "train.seed=1,2", configs=(str(preset),), program=edit), tmp_path / "out")
+    assert [row.error for row in rows] == ["exit code 3", f"{preset} has changed since the sweep began; start the sweep anew"]
+
+
+@pytest.mark.parametrize("arguments", ["--budget 0", "--budget x", "--sample -1"])
+def test_what_is_no_number_is_told_by_its_option(monkeypatch, capsys, arguments):
+    monkeypatch.setattr(sys, "argv", ["jobs.sweep", "--dataset", "data", *arguments.split()])
+    with pytest.raises(SystemExit) as caught:
+        job.main()
+    option, value = arguments.split()
+    assert (caught.value.code, capsys.readouterr().err.splitlines()[-1]) == (
+        2,
+        f"jobs.sweep: error: argument {option}: invalid positive value: '{value}'",
+    )
 
 
 @pytest.mark.parametrize(

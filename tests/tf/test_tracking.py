@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -194,6 +195,39 @@ def test_an_unknown_model_is_told_in_one_line(logged, told, tmp_path, uri, said)
         assert message.startswith(f"{uri}: ")
         assert said in message
     assert not (tmp_path / "out").exists()
+
+
+def test_an_alias_is_pinned_to_its_version(logged, told):
+    for uri in ("models:/first@champion", "models:/first/1"):
+        assert tracking.pinned(uri) == "models:/first/1"
+    assert tracking.pinned("some/folder") == "some/folder"
+    assert "models:/first@nobody: " in told(tracking.pinned, "models:/first@nobody")
+
+
+def test_a_store_that_cannot_be_read_is_told_in_one_line(told, tmp_path, monkeypatch):
+    (tmp_path / "mlflow.db").write_bytes(b"no database, but long enough to be looked at: " * 40)
+    monkeypatch.delenv("MLFLOW_REGISTRY_URI", raising=False)  # MLflow sets it
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    before = mlflow.get_tracking_uri()
+    uri = "models:/first@champion"
+    for ask in (lambda: tracking.download(uri, tmp_path / "out"), lambda: tracking.run_of(uri), lambda: tracking.pinned(uri)):
+        assert "file is not a database" in told(ask)
+    mlflow.set_tracking_uri(before)
+    mlflow.set_registry_uri(before)
+
+
+def test_a_download_that_is_cut_short_is_not_in_the_way(logged, tmp_path, monkeypatch):
+    copytree = shutil.copytree
+
+    def cut_short(source, target, *more, **options):
+        copytree(source, target, *more, **options)
+        if Path(target).is_relative_to(tmp_path):  # MLflow copies too, from its store
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "copytree", cut_short)
+    with pytest.raises(KeyboardInterrupt):
+        tracking.download("models:/first@champion", tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_glyphmill_did_not_log_is_told(logged, told, tmp_path):

@@ -159,6 +159,15 @@ def test_killed_and_started_again_it_does_only_what_is_missing(read, tmp_path, l
     assert sorted(os.listdir(tmp_path / "read")) == ["_summary.json", *PARTS]
 
 
+def test_a_killed_run_goes_on_with_less_memory(read, tmp_path, killed_after, loop):
+    with pytest.raises(Killed):
+        read(runner=killed_after(3), batch=64, threads=4)
+    runner = loop()
+    assert read(runner=runner, batch=8, threads=1).summary.settings.batch == 8
+    assert runner.calls == [("read", 4)]
+    assert read(runner=no_crew).unchanged
+
+
 def test_a_damaged_part_is_made_again(read, tmp_path, killed_after, loop):
     with pytest.raises(Killed):
         read(runner=killed_after(3))
@@ -188,7 +197,7 @@ OTHER = {
         {"model": MODEL.model_copy(update={"uri": "models:/m/4", "fingerprint": "0"})},
         "holds what another model read (models:/m/3, not models:/m/4)",
     ),
-    "settings": ({"batch": 32}, "was made with other settings (batch=64, not 32)"),
+    "settings": ({"files": 6}, "was made with other settings (files=5, not 6)"),
     "image": ({"image": {"crop": "none"}}, "was made with other settings (image.crop=unset, not none)"),
     "limit": ({"limit": 9}, "was made with --limit none, not 9"),
 }

@@ -41,6 +41,8 @@ def test_bars_are_the_best_package_and_the_fastest_one():
         "text5_ahead": (0.02, True),
         "text5_time_share": (0.5, True),
     }
+    tied = bars([row(OURS, 0.97, 6.0), row("ddddocr", 0.97, 6.0)])
+    assert [(one["value"], one["holds"]) for one in tied.values()] == [(0.0, False), (1.0, False)]
     behind = bars([row(OURS, 0.96, 7.0), row("ddddocr", 0.97, 30.0), row("rapidocr", 0.7, 6.0)])
     assert [one["holds"] for one in behind.values()] == [False, False]
     for rows in ([row(OURS, None), row("ddddocr", 0.9, 1.0)], [row(OURS, 0.9, 1.0), row("ddddocr", None)]):

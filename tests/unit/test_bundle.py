@@ -117,8 +117,16 @@ def test_a_downloaded_folder_is_looked_at(tmp_path, fill, name, how):
     assert refused(check_folder, tmp_path) == f"{tmp_path / name}: missing or damaged (checksum); download the model again"
 
 
-def test_the_list_itself_may_be_damaged_or_not_there(tmp_path, fill):
-    check_folder(tmp_path)
+def test_without_a_list_the_bundle_is_looked_at(folder, tmp_path):
+    whole = tmp_path / "whole"
+    (whole / "data").mkdir(parents=True)
+    folder.rename(whole / "data" / "bundle")
+    check_folder(whole)
+    (whole / "data/bundle/network.onnx").write_bytes(b"weightt")
+    assert "network.onnx: missing or damaged (checksum); download the model again" in refused(check_folder, whole)
+
+
+def test_the_list_itself_may_be_damaged(tmp_path, fill):
     fill(tmp_path, {"SHA256SUMS": b"", "a": DATA})
     assert "SHA256SUMS: damaged" in refused(check_folder, tmp_path)
     for line in (b"\xff", b"nonsense", b"../a", hashlib.sha256(DATA).hexdigest().encode() + b"  ../a\n"):

@@ -12,7 +12,10 @@ BUNDLE = {
         "cer": 0.0625,
         "exact_match_interval": [0.6, 0.86],
         "by_length": {"4": {"rows": 40, "exact_match": 0.8, "cer": 0.05}, "5": {"rows": 12, "exact_match": 0.5, "cer": 0.125}},
-        "worst_characters": {"|": {"recall": 0.5, "right": 3, "labels": 6, "read_as": {"0": 2, "": 1}}},
+        "by_character": {
+            "|": {"recall": 0.5, "right": 3, "labels": 6, "read_as": {"0": 2, "": 1}},
+            "a": {"recall": 1.0, "right": 9, "labels": 9, "read_as": {}},
+        },
     },
     "dataset": {
         "fingerprint": "f" * 32,
@@ -43,6 +46,7 @@ def test_the_card():
         "| 5 | 12 | 0.5000 | 0.1250 | few: under 30 |",
         "95% interval of the exact match of all: 0.6000 to 0.8600.",
         "| `\\|` | 0.5000 | 3 of 6 | `0` 2, nothing 1 |",
+        "| `a` | 1.0000 | 9 of 9 |  |",
         f"- fingerprint `{'f' * 32}`, version 3",
         "- rows: train 100, val 20, test 52",
         "- lengths of texts: 4 (130 images), 5 (42 images)",
