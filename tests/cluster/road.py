@@ -18,9 +18,9 @@ from tests.cluster.console import timed
 from tests.cluster.processes import FailedError, Process
 from tests.cluster.services import ROOT, Cluster
 
-COUNT, FLAWS = 2400, 12
+COUNT, FLAWS = 2000, 12
 DRAWN = {"count": COUNT, "flaws": FLAWS, "length": "3-4", "size": "80x32", "alphabet": "0123456789"}
-SHAPE = ("image.width=64", "image.height=32", "shards.files=80")
+SHAPE = ("image.width=64", "image.height=32", "shards.files=64")
 NETWORK = ("network.widths=[8,16]", "network.units=32", "network.depth=1", "train.batch_size=32", "train.patience=99")
 MODEL = "models:/glyphmill@champion"
 TRAINERS = ("trainer-0", "trainer-1")

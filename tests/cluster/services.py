@@ -92,7 +92,7 @@ class Cluster:
         self._await("postgresql", process, lambda: "ready to accept connections" in process.told())
 
     def start_mlflow(self) -> None:
-        database = f"postgresql://mlflow:{self._password}@{self.network.address['mlflow']}:5432/postgres"
+        database = f"postgresql+psycopg2://mlflow:{self._password}@{self.network.address['mlflow']}:5432/postgres"
         settings = {
             "MLFLOW_BACKEND_STORE_URI": database,
             "MLFLOW_ARTIFACTS_DESTINATION": f"s3://{BUCKET}/artifacts",

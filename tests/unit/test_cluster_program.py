@@ -90,7 +90,8 @@ def test_a_report_is_written_however_the_run_ends(tmp_path):
             report.faults.append(Fault("a | b", "went on", 3.4))
             raise KeyboardInterrupt
 
-    pytest.raises(KeyboardInterrupt, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert (tmp_path / "report.md").read_text().splitlines() == [
         "| image | GB unpacked | bar | commands run |",
         "| --- | --- | --- | --- |",
