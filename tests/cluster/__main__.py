@@ -10,7 +10,6 @@ Logs are in build/cluster/logs, the results in build/cluster/report.json and rep
 import argparse
 import signal
 import sys
-import tempfile
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -61,9 +60,7 @@ def _cluster(report: Report, logs: Path, args: argparse.Namespace) -> None:
     from tests.cluster.road import run_road
     from tests.cluster.services import Cluster
 
-    place = Path(tempfile.mkdtemp(prefix="glyphmill-cluster-"))
-    place.chmod(0o711)  # PostgreSQL's own user passes through
-    with Cluster.up(place, FOLDER, logs, args.keep) as cluster:
+    with Cluster.up(FOLDER, logs, args.keep, args.loopback) as cluster:
         with timed("road", report.seconds):
             report.road = run_road(cluster, report.seconds)
         if "chaos" in args.parts:
@@ -81,6 +78,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--mirror", default=MIRROR, metavar="URL", help=f"Debian's mirror for the base image (default {MIRROR})"
     )
+    parser.add_argument("--loopback", action="store_true", help="hosts are addresses 127.x, as where namespaces cannot be made")
     parser.add_argument(
         "--faults", nargs="+", default=(), metavar="WORD", help="of chaos: only those with a word of these in the name"
     )

@@ -17,9 +17,9 @@ PREFIX = 24
 class Network:
     """One address for each of HOSTS; what is started at a host sees that host's network alone."""
 
-    def __init__(self, logs: Path) -> None:
+    def __init__(self, logs: Path, loopback: bool = False) -> None:
         self._logs, self._tag, self._made = logs, f"gm{os.getpid()}", list[str]()
-        self.namespaces = self._up()
+        self.namespaces = not loopback and self._up()
         base = NETWORK if self.namespaces else LOOPBACK
         self.address = {host: f"{base}.{number}" for number, host in enumerate(HOSTS, 11)}
 

@@ -108,8 +108,10 @@ def kill(processes: Sequence[psutil.Process]) -> None:
 
 
 def kill_all() -> None:
-    """Ends everything of this run of the program that is still there."""
-    kill(_marked(RUN))
+    """Ends everything of this run of the program that is still there, and returns when it is gone."""
+    left = _marked(RUN)
+    kill(left)
+    psutil.wait_procs(left, GRACE)
 
 
 def _marked(mark: str) -> list[psutil.Process]:

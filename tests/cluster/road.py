@@ -37,6 +37,7 @@ class Road(NamedTuple):
     model_version: str
     exact_match: float
     read: int
+    ingest_seconds: float
 
 
 def run_road(cluster: Cluster, seconds: dict[str, float]) -> Road:
@@ -57,13 +58,13 @@ def run_road(cluster: Cluster, seconds: dict[str, float]) -> Road:
     with timed("batch predict", seconds):
         read = _predicted(cluster)
     there = manifest(cluster, "shards")
-    road = Road(
-        there.accounting.listed, there.accounting.written, there.fingerprint, local.fingerprint, champion(cluster), scores, read
-    )
-    if (there.fingerprint, there.accounting) != (local.fingerprint, local.accounting):
+    count = there.accounting
+    prints, model = (there.fingerprint, local.fingerprint), champion(cluster)
+    road = Road(count.listed, count.written, *prints, model, scores, read, seconds["ingest"])
+    if (there.fingerprint, count) != (local.fingerprint, local.accounting):
         raise FailedError(f"the cluster made the dataset {there.fingerprint}, one machine {local.fingerprint}")
-    if read != there.accounting.listed:
-        raise FailedError(f"{read} of {there.accounting.listed} files were read by the batch")
+    if read != count.listed:
+        raise FailedError(f"{read} of {count.listed} files were read by the batch")
     return road
 
 

@@ -6,6 +6,7 @@ import pwd
 import secrets
 import shutil
 import sys
+import tempfile
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -44,9 +45,11 @@ class Cluster:
 
     @classmethod
     @contextmanager
-    def up(cls, place: Path, folder: Path, logs: Path, keep: bool) -> "Iterator[Cluster]":
+    def up(cls, folder: Path, logs: Path, keep: bool, loopback: bool) -> "Iterator[Cluster]":
         """A cluster whose services answer; whatever was started is ended at the end of the block, however it ends."""
-        network = Network(logs)
+        network = Network(logs, loopback)
+        place = Path(tempfile.mkdtemp(prefix="glyphmill-cluster-"))
+        place.chmod(0o711)  # PostgreSQL's own user passes through
         try:
             cluster = cls(place, network, client_folder(folder))
             for start in (cluster.start_store, cluster.start_database, cluster.start_mlflow, cluster.start_spark):
