@@ -12,7 +12,6 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from tests.cluster import needs, processes
 from tests.cluster.console import tell, timed
@@ -98,11 +97,12 @@ def _empty_logs() -> Path:
     return logs
 
 
-def _interrupt(number: int, frame: FrameType | None) -> Any:
-    """SIGTERM ends as Ctrl+C does: what was started is ended."""
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    """What was started is ended, as with Ctrl+C."""
     raise KeyboardInterrupt
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _interrupt)
+    for ending in (signal.SIGINT, signal.SIGTERM):  # a shell starts its background jobs with the first one ignored
+        signal.signal(ending, _interrupted)
     sys.exit(main())
