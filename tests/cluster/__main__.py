@@ -51,7 +51,7 @@ def _images(report: Report, logs: Path, args: argparse.Namespace) -> None:
     from tests.cluster.images import build_all
 
     with timed("images", report.seconds):
-        report.images = build_all(FOLDER, logs, args.mirror, args.keep, report.seconds)
+        build_all(FOLDER, logs, args.mirror, args.keep, report.images, report.seconds)
 
 
 def _cluster(report: Report, logs: Path, args: argparse.Namespace) -> None:

@@ -1,18 +1,17 @@
 """The images of docker/, built without Docker: on a base made by debootstrap, by buildah in a chroot; and what is in them, run."""
 
 import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.cluster.buildah import Builder, Container
 from tests.cluster.console import tell, timed
 from tests.cluster.pip import Pip
 from tests.cluster.processes import FailedError
 from tests.cluster.slim import base_folder
 
 ROOT = Path(__file__).resolve().parents[2]
-BASE = "docker.io/library/debian:bookworm-slim"  # as the FROM lines name it
 CONTEXT = ("conf", "docker", "jobs", "model", "pipelines", "requirements", ".dockerignore")
 SITE = "opt/glyphmill/.venv/lib/python3.11/site-packages"
 ENTRY = "/opt/glyphmill/docker"
@@ -86,95 +85,15 @@ class Built(NamedTuple):
         return self.size <= self.bar * 1e9
 
 
-class Builder:
-    """buildah with a storage of its own."""
-
-    def __init__(self, folder: Path, log: Path, pip: Pip) -> None:
-        self._folder, self._log, self._pip = folder, log, pip
-        self._tmp = folder / "tmp"
-        self._tmp.mkdir(parents=True, exist_ok=True)
-        where = ("--root", str(folder / "storage"), "--runroot", str(folder / "runroot"))
-        self._buildah = ("buildah", "--storage-driver", "overlay", *where)
-
-    def run(self, *words: str, what: str = "") -> str:
-        """The standard output of a buildah command. Raises FailedError with the last line of what it said."""
-        done = subprocess.run(
-            [*self._buildah, *words],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**self._pip.environment, "TMPDIR": str(self._tmp)},
-        )
-        with self._log.open("a", encoding="utf-8") as log:
-            log.write(f"$ buildah {' '.join(words)}\n{done.stdout}{done.stderr}\n")
-        if done.returncode:
-            last = ([line for line in (done.stdout + done.stderr).splitlines() if line.strip()] or ["nothing was said"])[-1]
-            raise FailedError(
-                f"{what or 'buildah ' + words[0]} failed with exit code {done.returncode}: {last[:300]}; its log: {self._log}"
-            )
-        return done.stdout + (done.stderr if words[0] == "run" else "")
-
-    def base(self, root: Path) -> None:
-        """Commits a folder as the image that the FROM lines name, where it is not there from an earlier run."""
-        if BASE in self.run("images", "--format", "{{.Name}}:{{.Tag}}").split():
-            return
-        container = self.run("from", "scratch").strip()
-        self.run("copy", "--quiet", container, f"{root}/", "/")
-        self.run(
-            "config", "--env", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "--cmd", "bash", container
-        )
-        self.run("commit", "--quiet", "--rm", container, BASE)
-
-    def build(self, name: str, context: Path) -> str:
-        """Builds an image: packages first with this machine's wheels at hand, then the rest without them. Returns what was said."""
-        file = str(context / "docker" / f"{name}.Dockerfile")
-        how = ("bud", "--isolation", "chroot", "--format", "docker", "--layers", "--pull-never", *self._pip.secret)
-        self.run(
-            *how,
-            *self._pip.volumes,
-            "--target",
-            "packages",
-            "--tag",
-            f"packages/{name}",
-            "--file",
-            file,
-            str(context),
-            what=name,
-        )
-        return self.run(*how, "--tag", f"glyphmill/{name}", "--file", file, str(context), what=name)
-
-    def examine(self, name: str) -> Built:
-        """Runs what is in an image and looks at what it weighs and leaves. Raises FailedError where something is not as it must be."""
-        container = self.run("from", "--pull-never", f"localhost/glyphmill/{name}").strip()
-        root = Path(self.run("mount", container).strip())
-        try:
-            size = int(subprocess.run(["du", "-s", "-B1", root], capture_output=True, text=True, check=True).stdout.split()[0])
-            _check_left(name, root, self.run("inspect", container), self._pip.private)
-            says = (("id -u", USER), *IMAGES[name].says)
-            for command, part in says:
-                said = self.run("run", "--isolation", "chroot", container, "--", "sh", "-c", command, what=f"{name}: {command}")
-                if part not in said:
-                    raise FailedError(f"{name}: {command} does not say {part!r}; its log: {self._log}")
-        finally:
-            self.run("rm", container)
-        return Built(name, size, IMAGES[name].bar, len(says))
-
-    def remove(self) -> None:
-        """Removes the storage, and what a build that was interrupted has left mounted in it."""
-        for mount in reversed(_mounts(self._folder)):
-            subprocess.run(["umount", "--lazy", mount], check=True)
-        for name in ("storage", "runroot", "tmp"):
-            shutil.rmtree(self._folder / name)
-
-
-def build_all(folder: Path, logs: Path, mirror: str, keep: bool, seconds: dict[str, float]) -> list[Built]:
-    """All images, built and examined; raises FailedError where one is over its bar or not as it must be."""
+def build_all(folder: Path, logs: Path, mirror: str, keep: bool, built: list[Built], seconds: dict[str, float]) -> None:
+    """All images, built and examined, to `built`; raises FailedError where one is over its bar or not as it must be."""
     with Pip.of_this_machine(folder) as pip:
         builder = Builder(folder, logs / "images.log", pip)
         try:
             with timed("base", seconds):
                 builder.base(base_folder(folder, mirror, logs / "debootstrap.log"))
-            built = [_built(builder, name, seconds) for name in IMAGES]
+            for name in IMAGES:
+                built.append(_built(builder, name, seconds))
             with timed("train again, other code", seconds):
                 _check_layers(builder.build("train", _changed(folder)))
         finally:
@@ -183,39 +102,45 @@ def build_all(folder: Path, logs: Path, mirror: str, keep: bool, seconds: dict[s
                 builder.remove()
     if heavy := [f"{image.name} {image.size / 1e9:.2f} of {image.bar} GB" for image in built if not image.good]:
         raise FailedError(f"over the bar: {', '.join(heavy)}")
-    return built
+
+
+def examine(builder: Builder, name: str) -> Built:
+    """Runs what is in an image and looks at what it weighs and leaves. Raises FailedError where something is not as it must be."""
+    image = IMAGES[name]
+    says = (("id -u", USER), *image.says)
+    with builder.container(name) as container:
+        size = container.size()
+        _check_left(name, container, builder.pip.private)
+        for command, part in says:
+            if part not in container.run(command):
+                raise FailedError(f"{name}: {command} does not say {part!r}; its log: {builder.log}")
+    return Built(name, size, image.bar, len(says))
 
 
 def _built(builder: Builder, name: str, seconds: dict[str, float]) -> Built:
     with timed(f"build {name}", seconds):
         builder.build(name, ROOT)
     with timed(f"run {name}", seconds):
-        built = builder.examine(name)
+        built = examine(builder, name)
     tell(f"{name}: {built.size / 1e9:.2f} GB of {built.bar} GB, {built.commands} commands ran")
     return built
 
 
-def _mounts(folder: Path) -> list[str]:
-    """Where something is mounted in a folder, in the order in which it was mounted."""
-    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()]
-    return [point for point in points if point.startswith(f"{folder}/")]
-
-
-def _check_left(name: str, root: Path, history: str, private: Sequence[str]) -> None:
+def _check_left(name: str, container: Container, private: Sequence[str]) -> None:
     """Raises FailedError where the image holds settings of pip, or what the build was given from this machine."""
-    there = [path for path in (*LEFT, *(value.lstrip("/") for value in private)) if (root / path).exists()]
+    there = [path for path in (*LEFT, *(value.lstrip("/") for value in private)) if (container.root / path).exists()]
     if there:
         raise FailedError(f"{name}: /{there[0]} was left in the image")
-    texts = {"its history": history} | {str(file): file.read_text(errors="replace") for file in _notes(root)}
+    texts = {"its history": container.history()}
+    texts |= {f"/{file.relative_to(container.root)}": file.read_text(encoding="utf-8") for file in _notes(container.root)}
     for place, text in texts.items():
         if found := [value for value in private if value in text]:
             raise FailedError(f"{name}: {place} has {found[0]}, which is of this machine")
 
 
 def _notes(root: Path) -> list[Path]:
-    """Where pip and venv write what they know."""
-    notes = (root / SITE).glob("*.dist-info/[!L]*")
-    return [file for file in (root / "opt/glyphmill/.venv/pyvenv.cfg", *notes) if file.is_file() and file.name != "RECORD"]
+    """Where venv and pip note where something came from."""
+    return [root / "opt/glyphmill/.venv/pyvenv.cfg", *(root / SITE).glob("*.dist-info/direct_url.json")]
 
 
 def _changed(folder: Path) -> Path:

@@ -24,7 +24,7 @@ class Fault(NamedTuple):
 class Report:
     """Filled while the parts run."""
 
-    images: Sequence["Built"] = ()
+    images: list["Built"] = field(default_factory=list)
     road: "Road | None" = None
     faults: list[Fault] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
