@@ -54,7 +54,8 @@ class Builder:
         for mount in reversed(_mounts(self._folder)):
             subprocess.run(["umount", "--lazy", mount], check=True)
         for name in ("storage", "runroot", "tmp"):
-            shutil.rmtree(self._folder / name)
+            if (self._folder / name).exists():  # it may have been interrupted before anything was stored
+                shutil.rmtree(self._folder / name)
 
     def run(self, *words: str) -> str:
         """What a command of buildah prints. Raises FailedError with the last line of what it said."""
