@@ -29,7 +29,7 @@ export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-faults lint train serve ui package lock clean bench-ingest bench-ingest-million bench-loader bench-trainer bench-train bench-accuracy bench-inference bench-predict bench-batch bench-serve bench-doctor bench-scale audit cluster-up cluster-demo cluster-down
+.PHONY: help setup demo test test-fast test-faults test-cluster lint train serve ui package lock clean bench-ingest bench-ingest-million bench-loader bench-trainer bench-train bench-accuracy bench-inference bench-predict bench-batch bench-serve bench-doctor bench-scale audit cluster-up cluster-demo cluster-down
 
 help:  ## this list
 	@echo 'make TARGET [VARIABLE=value ...]'
@@ -65,6 +65,9 @@ test-fast: $(READY)  ## the tests that are neither slow nor end to end
 
 test-faults: $(READY)  ## kills, full disks, lost inputs, two writers, damage: all of them, some 45 minutes [ARGS="-k append ..."]
 	GLYPHMILL_FAULTS=all $(PYTEST) -m faults tests/faults $(ARGS)
+
+test-cluster: $(READY)  ## images built and run, the demo over a real cluster, faults on it; as root, some 30 minutes [ARGS="images road chaos"]
+	python -m tests.cluster $(ARGS)
 
 lint: $(READY)  ## style, types and the borders between the packages
 	ruff check

@@ -10,7 +10,7 @@ set -euo pipefail
 if (($#)); then
     exec "$@"
 fi
-: "${MLFLOW_BACKEND_STORE_URI:?the database, such as postgresql://user:password@host/name}"
+: "${MLFLOW_BACKEND_STORE_URI:?the database, such as postgresql+psycopg2://user:password@host/name}"
 : "${MLFLOW_ARTIFACTS_DESTINATION:?the place of artifacts, such as s3://bucket/folder}"
 options=(--host 0.0.0.0 --port 5000 --workers "${MLFLOW_WORKERS:-2}" --serve-artifacts)
 if [[ ${MLFLOW_AUTH:-none} == basic ]]; then

@@ -12,7 +12,8 @@ COPY requirements/setup.sh requirements/spark.txt requirements/
 COPY conf/spark conf/spark
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     requirements/setup.sh spark .venv \
-    && rm -rf .venv/setup.log .venv/lib/python3.11/site-packages/pyspark/examples
+    && rm -rf .venv/setup.log .venv/lib/python3.11/site-packages/pyspark/examples \
+        .venv/lib/python3.11/site-packages/pip .venv/lib/python3.11/site-packages/pip-*.dist-info .venv/bin/pip*
 
 FROM debian:bookworm-slim
 # procps: Spark's scripts ask `ps`; tini: takes in the processes that a dead executor leaves

@@ -29,6 +29,7 @@ PAUSE, SAY, ATTEMPTS = 2.0, 15.0, 3  # seconds between attempts, and between lin
 PASSING = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")  # what MLflow calls errors that may pass
 UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # and what it calls asking for a thing that is not there
 GATEWAY = (502, 503, 504)  # what a proxy answers for a server that is away
+INSIDE = "too many 500 error responses"  # of a server that answers, and whose own log alone says what it could not do
 
 
 def connect() -> str:
@@ -92,7 +93,7 @@ def patiently(what: str, call: Callable[[], T], patience: float | None = None) -
             return call()
         except (MlflowException, SQLAlchemyError, OSError) as error:
             away, waited = _silence(mlflow.get_tracking_uri()), time.monotonic() - began
-            reason = away or first_line(error)
+            reason = away or _refusal(error)
             passes = not isinstance(error, MlflowException) or error.error_code in PASSING
             if not passes or (not away and attempt >= ATTEMPTS) or waited > patience:
                 raise DataError(f"{what}: {where()}: {reason}") from error
@@ -131,6 +132,13 @@ def first_line(error: Exception) -> str:
 
 def database_of(uri: str) -> Path | None:
     return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
+def _refusal(error: Exception) -> str:
+    """Why a server that answers did not do it."""
+    if INSIDE in str(error):
+        return "it answers with HTTP status 500; its own log says why, such as an artifact store that is full or away"
+    return first_line(error)
 
 
 def _check_server(uri: str) -> None:

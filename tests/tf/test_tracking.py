@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import keras
 import mlflow
 import pytest
+from mlflow.exceptions import MlflowException
 
 from model import tracking
 from model.evaluate import Evaluation
@@ -23,6 +24,7 @@ from model.networks import build
 from model.outbox import Journal, Metric
 from model.recognizer import Recognizer
 from model.termination import Stopped
+from model.tracking.store import patiently
 from pipelines.errors import DataError
 
 pytestmark = pytest.mark.tf
@@ -351,6 +353,28 @@ def test_a_server_that_does_not_speak_is_told(store, told, server, tmp_path, mon
 def test_a_server_that_refuses_is_told(store, told, server, tmp_path):
     uri = server(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 9\r\nConnection: close\r\n\r\nforbidden")
     assert uri in refusal(told, uri, tracking.download, "models:/first@champion", tmp_path / "out")
+
+
+def test_a_server_that_cannot_write_artifacts_is_told(store, told, server, monkeypatch):
+    monkeypatch.setattr("model.tracking.store.PAUSE", 0)
+    full = MlflowException("API request to http://s/api failed: Max retries exceeded (too many 500 error responses)")
+    uri = server(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+    def log() -> None:
+        tracking.connect()
+        patiently("the model", raising(full))
+
+    assert refusal(told, uri, log) == (
+        f"the model: the MLflow server {uri}: it answers with HTTP status 500;"
+        " its own log says why, such as an artifact store that is full or away"
+    )
+
+
+def raising(error: Exception):
+    def call():
+        raise error
+
+    return call
 
 
 @pytest.mark.parametrize("uri", ["nonsense://store", "sqlite:///{tmp_path}/file/mlflow.db", "sqlite:///{tmp_path}/file"])

@@ -128,6 +128,15 @@ def test_the_compose_file_names_what_there_is():
     assert SERVICES["worker"]["deploy"]["replicas"] == 2
 
 
+def test_the_database_is_reached_by_the_client_that_the_image_has():
+    """SQLAlchemy 2.1 takes another client for a URI that names none."""
+    uri = SERVICES["mlflow"]["environment"]["MLFLOW_BACKEND_STORE_URI"]
+    client = re.match(r"postgresql\+(\w+)://", uri)[1]
+    assert f"{client}-binary" in dict(
+        pin[::2] for pin in PIN.findall((ROOT / "requirements/mlflow.txt").read_text(encoding="utf-8"))
+    )
+
+
 def test_volumes_of_our_images_belong_to_their_user():
     """A new volume takes the owner of the folder that the image has there; without one it is root's."""
     for service in SERVICES.values():
