@@ -82,12 +82,19 @@ class PetastormLoader(Loader):
         return read
 
     def _elements(self, epoch: int, parts: int) -> Generator[Batch, None, None]:
-        """All elements from the beginning of `epoch` on."""
+        """All elements from the beginning of `epoch` on. Raises DataError where petastorm gives another number of rows."""
         size = self.batch_size // parts
         while True:
+            left = self.rows
             with closing(self._rows(epoch)) as rows:
                 for element in range(self.steps * parts):
                     taken = list(islice(rows, size))
+                    left -= len(taken)
+                    if len(taken) < size and left:
+                        raise DataError(
+                            f"petastorm gave {self.rows - left:,} of the {self.rows:,} rows of {self._split};"
+                            " take loader.reader=arrow"
+                        )
                     self._remember(epoch * self.steps + element // parts, element % parts, taken)
                     yield self._arrays(taken, size)
             epoch += 1
@@ -106,6 +113,9 @@ class PetastormLoader(Loader):
             seed=1 + (self._seed or 0) + epoch,  # 0 would mean none
         )
         try:
+            yield from reader
+            # its pool may call itself done just before the last row group is dealt out (get_results asks all_workers_done()
+            # first and the ventilator's completed() after it); asked once more, when all is dealt out, it knows better
             yield from reader
         finally:
             reader.stop()

@@ -1,5 +1,6 @@
 """`reader: petastorm`: the same pixels and labels for each id, and a plain word where petastorm cannot keep a promise."""
 
+import time
 from importlib.util import find_spec
 
 import numpy as np
@@ -54,6 +55,52 @@ def test_an_epoch_may_be_the_first(digits):
     assert len(list(loader.dataset(epochs=3, start=loader.steps))) == 2 * loader.steps
     seen = [int(i) for step in range(loader.steps, 3 * loader.steps) for i in loader.ids(step)]
     assert sorted(seen) == sorted([*rows_by_id(digits, "train")] * 2)
+
+
+@installed
+def test_no_row_is_lost_where_its_pool_ends_too_early(digits, monkeypatch):
+    """The pool asks whether all workers are done, the last row group is dealt out, and then it asks whether all are dealt out."""
+    from petastorm.workers_pool.thread_pool import ThreadPool
+
+    deal, is_done, early = ThreadPool.ventilate, ThreadPool.all_workers_done, []
+
+    def deal_late(pool, *args, **keywords):
+        time.sleep(0.02)
+        deal(pool, *args, **keywords)
+
+    def done_before_the_next_is_dealt_out(pool):
+        done, dealt = is_done(pool), pool._ventilated_items
+        while done and not pool._ventilator.completed() and pool._ventilated_items == dealt:
+            time.sleep(0.001)
+        if done and pool._ventilated_items > dealt:
+            time.sleep(0.005)  # for completed() to tell so
+            early.append(pool._ventilator.completed())
+        return done
+
+    monkeypatch.setattr(ThreadPool, "ventilate", deal_late)
+    monkeypatch.setattr(ThreadPool, "all_workers_done", done_before_the_next_is_dealt_out)
+    loader = open_loader(digits, "train", 8, SETTINGS, seed=3)
+    assert len(list(loader.dataset())) == loader.steps
+    assert sorted(int(i) for step in range(loader.steps) for i in loader.ids(step)) == sorted(rows_by_id(digits, "train"))
+    assert any(early)
+
+
+@installed
+def test_a_missing_row_is_an_error(digits, monkeypatch):
+    from petastorm.reader import Reader
+
+    following = Reader.__next__
+
+    def none_after_seven(reader):
+        reader.taken = getattr(reader, "taken", 0) + 1
+        if reader.taken > 7:
+            raise StopIteration
+        return following(reader)
+
+    monkeypatch.setattr(Reader, "__next__", none_after_seven)
+    loader = open_loader(digits, "train", 8, SETTINGS, seed=3)
+    with pytest.raises(Exception, match=f"petastorm gave 7 of the {loader.rows} rows of train; take loader.reader=arrow"):
+        list(loader.dataset())
 
 
 @installed
