@@ -5,17 +5,39 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.errors import GlyphmillError
+from pipelines.errors import DataError, GlyphmillError, SettingsError
 
 if TYPE_CHECKING:
     from model.recognizer import Recognizer
 
 # glibc gives freed memory back at once and pays for it in page faults, some 15% of a CPU training step.
 ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": "4294967296", "MALLOC_MMAP_THRESHOLD_": "4294967296"}
+
+
+def add_runner(parser: argparse.ArgumentParser) -> None:
+    """The arguments that say who runs the tasks of a job."""
+    parser.add_argument("--runner", choices=("spark", "local"), default="spark", help="local: processes, without Spark")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes of the local runner (default: one for each core)")
+
+
+def check_runner(args: argparse.Namespace) -> None:
+    """Raises SettingsError where the parsed arguments of `add_runner` contradict one another."""
+    if args.workers is not None and args.runner != "local":
+        raise SettingsError(f"--workers {args.workers} is of the local runner; Spark has --master, such as local[4]")
+
+
+@contextmanager
+def needing_spark() -> Iterator[None]:
+    """Raises DataError where what is imported within finds no Spark."""
+    try:
+        yield
+    except ImportError as error:
+        raise DataError(f"Spark cannot start: {error}; install pyspark, or run without Spark: --runner local") from None
 
 
 def restart_for_training() -> None:

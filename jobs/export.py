@@ -31,8 +31,8 @@ def main() -> None:
     run_id = tracking.run_of(args.model)
     with tracking.bundle_of(args.model) as folder:
         entry.load_tensorflow()
-        from model.exports.rows import dataset_of
         from model.exports.write import export
+        from model.provenance import dataset_of
 
         dataset = open_dataset(args.dataset) if args.dataset else dataset_of(run_id, args.model)
         recognizer = Recognizer.load(folder, runtime="tensorflow", threads=1)  # times are told of one thread

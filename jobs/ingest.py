@@ -14,7 +14,6 @@ if not __package__:  # run as a file, as spark-submit does: sys.path[0] is jobs/
 
 from jobs import entry
 from pipelines.config import IngestOptions, IngestSettings
-from pipelines.errors import DataError, SettingsError
 from pipelines.ingest import Runner, ingest
 from pipelines.settings import build, read
 from pipelines.summary import summary_lines
@@ -33,13 +32,11 @@ def main() -> None:
     parser.add_argument(
         "--exclude", metavar="FILE_OR_URI", help="leave out the files that this list names: a path or id a line"
     )
-    parser.add_argument("--runner", choices=("spark", "local"), default="spark", help="local: processes, without Spark")
-    parser.add_argument("--workers", type=int, metavar="N", help="processes of the local runner (default: one for each core)")
+    entry.add_runner(parser)
     args = parser.parse_args()
     known = {name: value for name, value in vars(args).items() if name in IngestOptions.model_fields and value is not None}
     options = build(IngestOptions, known, "ingest")
-    if args.workers is not None and args.runner != "local":
-        raise SettingsError(f"--workers {args.workers} is of the local runner; Spark has --master, such as local[4]")
+    entry.check_runner(args)
     settings = read(IngestSettings, args.config, args.set) if args.config or args.set else None
     done = ingest(args.input, args.output, settings, lambda: _runner(args.runner, args.workers), options)
     if done.unchanged:
@@ -52,12 +49,9 @@ def _runner(name: str, workers: int | None) -> Runner:
         from pipelines.pool import PoolRunner
 
         return PoolRunner(workers)
-    try:
+    with entry.needing_spark():
         from pipelines.spark.ingest import SparkRunner
         from pipelines.spark.session import spark_session
-    except ImportError as error:
-        raise DataError(f"Spark cannot start: {error}; install pyspark, or run without Spark: --runner local") from None
-
     return SparkRunner(spark_session("glyphmill-ingest", "or run without Spark: --runner local"))
 
 

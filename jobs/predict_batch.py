@@ -19,7 +19,6 @@ from jobs import entry
 from model.batch import model_of, open_reader
 from model.recognizer import positive
 from pipelines.batch import BatchSettings, Crew, predict_folder, summary_line
-from pipelines.errors import DataError, SettingsError
 from pipelines.settings import read
 from pipelines.storage import locate
 
@@ -31,11 +30,9 @@ def main() -> None:
     parser.add_argument("--output", required=True, metavar="DIR_OR_URI", help="new or empty folder, or one to go on with")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, such as batch=128")
     parser.add_argument("--limit", type=positive, metavar="N", help="N files only, spread evenly over all")
-    parser.add_argument("--runner", choices=("spark", "local"), default="spark", help="local: processes, without Spark")
-    parser.add_argument("--workers", type=int, metavar="N", help="processes of the local runner (default: one for each core)")
+    entry.add_runner(parser)
     args = parser.parse_args()
-    if args.workers is not None and args.runner != "local":
-        raise SettingsError(f"--workers {args.workers} is of the local runner; Spark has --master, such as local[4]")
+    entry.check_runner(args)
     settings = read(BatchSettings, None, args.set)
 
     from model.tracking import bundle_of
@@ -55,10 +52,8 @@ def _crew(runner: str, workers: int | None, folder: Path, name: str, settings: B
         from pipelines.pool import PoolRunner
 
         return Crew(PoolRunner(workers), partial(reader, partial(str, folder.resolve())))
-    try:
+    with entry.needing_spark():
         from pipelines.spark.predict import spark_crew
-    except ImportError as error:
-        raise DataError(f"Spark cannot start: {error}; install pyspark, or run without Spark: --runner local") from None
     return spark_crew(reader, folder, name, Path(__file__).resolve().parents[1], ("model", "jobs"))
 
 

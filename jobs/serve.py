@@ -10,23 +10,17 @@ that knows who may ask, and how large a request may be (MLflow's server takes an
 """
 
 import os
-import resource
-import socket
 import sys
-from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 from jobs import entry
-from model.export import check_folder
+from model.readiness import check, check_port, limit_memory
 from model.recognizer import positive
 from model.runtimes import ONNX
 from model.serving import ServingSettings
-from pipelines.errors import DataError, SettingsError
 from pipelines.pool import cores
 from pipelines.settings import build
 
-GIB = 2**30
 LIMITS = {  # of a request, and of each image in it
     "max_rows": (256, "images of a request; those after them are errors"),
     "max_pixels": (16_000_000, "pixels of an image; the model's own checks.max_pixels holds too"),
@@ -67,38 +61,6 @@ def main() -> None:
     options |= {"--timeout": args.timeout, "--env-manager": "local"}
     words = [str(word) for option in options.items() for word in option]
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", "models", "serve", *words])
-
-
-def check(model: str, bundle: dict[str, Any]) -> None:
-    """Raises DataError for what MLflow cannot serve, or should not: it runs the code in the folder."""
-    if bundle["format"] < 2:
-        raise DataError(f"{model}: of an older version, whose code opens files that a request names; train anew")
-    if not Path(model).is_dir():
-        return  # looked at when it was fetched
-    if not (Path(model) / "MLmodel").is_file():
-        raise DataError(f"{model}: a bundle without MLflow's files; serve a models:/ URI or a downloaded folder")
-    check_folder(Path(model))
-
-
-def limit_memory(most: int) -> None:
-    """Keeps this process, and those that it starts, below `most` GiB, or a lower limit that it has. Raises SettingsError."""
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    limit = most * GIB if hard == resource.RLIM_INFINITY else min(most * GIB, hard)
-    try:
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    except (ValueError, OverflowError, OSError) as error:
-        raise SettingsError(f"--max-memory {most}: cannot be set ({error}); take another, or 0 for any") from None
-
-
-def check_port(host: str, port: int) -> None:
-    """Raises DataError where something else listens there."""
-    try:
-        family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with closing(socket.socket(family, kind)) as one:
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            one.bind((address[0], port, *address[2:]))  # getaddrinfo takes any number for a port
-    except (OSError, OverflowError) as error:
-        raise DataError(f"--host {host} --port {port}: cannot be listened on ({error}); take another") from None
 
 
 if __name__ == "__main__":

@@ -8,11 +8,11 @@ The same command started again goes on where it stopped. The best by the val spl
 becomes champion, where it is better than the present one on the test split.
 """
 
-import subprocess
 import sys
 from pathlib import Path
 
 from jobs import entry
+from model.config import TrackingSettings
 from model.recognizer import positive
 from model.trials import trials
 from pipelines.manifest import open_dataset
@@ -32,7 +32,7 @@ def main() -> None:
     dataset = open_dataset(args.dataset)
     chosen = trials(args.configs, args.set, args.sample, args.seed)
 
-    from model import compare, sweep, tracking
+    from model import compare, promotion, sweep, tracking
 
     rows = sweep.run(sweep.Sweep(dataset, chosen, args.budget, [sys.executable, "-m", "jobs.train"]), args.output)
     print(compare.text(rows, sweep.told(rows)), flush=True)
@@ -41,10 +41,11 @@ def main() -> None:
         sys.exit(1)
     uri = f"models:/{best.model}"
     if args.promote:
-        judge = ["-m", "jobs.promote", "--model", uri, "--dataset", args.dataset]
-        sys.exit(subprocess.run([sys.executable, *judge], check=False).returncode)
-    given = tracking.challenge(uri, f"the best of {len(rows)} trials by the val split")
+        given = promotion.promote(uri, TrackingSettings(), args.dataset, entry.load_recognizer)
+    else:
+        given = tracking.challenge(uri, f"the best of {len(rows)} trials by the val split")
     print(f"{given.uri} is {given.alias}: {given.reason}")
+    sys.exit(args.promote and given.alias != tracking.CHAMPION)
 
 
 if __name__ == "__main__":

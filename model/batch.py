@@ -5,11 +5,10 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
-from model.bundle import BUNDLE, read_bundle
+from model.bundle import BUNDLE, read_bundle, understood
 from model.recognizer import Recognizer
 from model.runtimes import chosen
 from pipelines.batch import BatchModel, BatchSettings
-from pipelines.errors import DataError
 from pipelines.images import ImageChecks
 from pipelines.predictions import Reader, Row
 from pipelines.preprocess import PreprocessSpec
@@ -25,7 +24,7 @@ def model_of(folder: Path, uri: str, settings: BatchSettings) -> tuple[BatchMode
     Raises DataError for a damaged bundle, SettingsError for a preprocessing that there is not.
     """
     bundle = read_bundle(folder)
-    try:
+    with understood(folder):
         found = BatchModel(
             uri=_version(folder, uri),
             fingerprint=hashlib.sha256((folder / BUNDLE).read_bytes()).hexdigest()[:32],
@@ -34,8 +33,6 @@ def model_of(folder: Path, uri: str, settings: BatchSettings) -> tuple[BatchMode
             max_bytes=ImageChecks.model_validate(bundle["checks"]).max_bytes,
         )
         image = PreprocessSpec.model_validate(bundle["image"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{folder / BUNDLE}: not that of a recogniser: {' '.join(repr(error).split())[:300]}") from None
     build(PreprocessSpec, dict(image) | settings.image, "image")
     return found, settings.model_copy(update={"runtime": chosen(settings.runtime, bundle["files"], folder)})
 

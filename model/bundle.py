@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -29,6 +30,15 @@ def read_bundle(folder: Path) -> dict[str, Any]:
         raise DataError(f"{folder / BUNDLE}: names no files; download the model again")
     verify(folder, files)
     return bundle
+
+
+@contextmanager
+def understood(folder: Path) -> Iterator[None]:
+    """Raises DataError where what is made of a bundle's contents within finds them not to be those of a recogniser."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, DataError) as error:
+        raise DataError(f"{folder / BUNDLE}: not that of a recogniser: {' '.join(repr(error).split())[:300]}") from None
 
 
 def verify(folder: Path, files: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from model.bundle import sha256_of
 from pipelines.errors import DataError, SettingsError
 from pipelines.manifest import CHUNK, Shard
 from pipelines.storage import Location
@@ -83,7 +84,7 @@ class ShardCache:
         self.folder.mkdir(parents=True, exist_ok=True)
         with _locked(path):
             if path.exists():
-                if _sha256(path) == shard.sha256:
+                if sha256_of(path) == shard.sha256:
                     return
                 path.unlink(missing_ok=True)
             part = path.with_suffix(".part")
@@ -170,11 +171,3 @@ def _used(path: Path) -> tuple[float, int, Path]:
     except FileNotFoundError:
         return 0.0, 0, path
     return info.st_mtime, info.st_size, path
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -5,7 +5,7 @@ import io
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -214,7 +214,7 @@ def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
 
 def plain(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """The rows for JSON."""
-    return [{**row.__dict__, "changed": dict(row.changed)} for row in rows]
+    return [asdict(row) for row in rows]
 
 
 def to_json(rows: Sequence[Row], told: Sequence[str] = ()) -> str:
@@ -225,7 +225,7 @@ def to_json(rows: Sequence[Row], told: Sequence[str] = ()) -> str:
 def to_csv(rows: Sequence[Row]) -> str:
     """With a column for each setting that differs."""
     settings = sorted({key for row in rows for key in row.changed})
-    names = [name for name in Row.__dataclass_fields__ if name != "changed"]
+    names = [one.name for one in fields(Row) if one.name != "changed"]
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
     table.writerow([*names, *settings])

@@ -84,6 +84,10 @@ def write_bundle(folder: Path, network: "keras.Model", manifest: Manifest, setti
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "files": {name: sha256_of(folder / name) for name in files},
     }
+    _write(folder, bundle)
+
+
+def _write(folder: Path, bundle: Mapping[str, Any]) -> None:
     (folder / BUNDLE).write_text(json.dumps(bundle, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
@@ -103,7 +107,7 @@ def _write_onnx(network: "keras.Model", folder: Path) -> list[str]:
 def put_metrics(folder: Path, metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Puts the scores of the bundle in `folder` into it, and returns its contents."""
     bundle = json.loads((folder / BUNDLE).read_text(encoding="utf-8")) | {"metrics": dict(metrics)}
-    (folder / BUNDLE).write_text(json.dumps(bundle, indent=1, ensure_ascii=False), encoding="utf-8")
+    _write(folder, bundle)
     return bundle
 
 

@@ -108,11 +108,7 @@ class _Crew:
         self.hand_on()
         limit = time.monotonic() + GRACE
         for process in self._processes.values():
-            try:
-                process.wait(max(0.0, limit - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            wait_or_kill(process, limit - time.monotonic())
         for echo in self._echoes:
             echo.join(1)
 
@@ -188,6 +184,15 @@ def _process(
         errors="replace",
         preexec_fn=end_with_parent,  # noqa: PLW1509 - one system call, which takes no lock
     )
+
+
+def wait_or_kill(process: "subprocess.Popen", seconds: float) -> None:
+    """Waits for a process that was asked to leave; one that has not left by then is killed."""
+    try:
+        process.wait(max(0.0, seconds))
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def end_with_parent() -> None:

@@ -60,9 +60,7 @@ class Output:
 
     def _write(self, **changes: object) -> None:
         self.record = self.record.model_copy(update=changes)
-        new = self.folder / f".{RECORD}.new"
-        new.write_text(self.record.model_dump_json(indent=1), encoding="utf-8")
-        new.replace(self.folder / RECORD)
+        write_record(self.folder / RECORD, self.record)
 
 
 def record_of(data: Mixture, settings: TrainSettings, preset: str) -> Record:
@@ -78,8 +76,17 @@ def record_of(data: Mixture, settings: TrainSettings, preset: str) -> Record:
 
 def default_folder(home: Path, record: Record) -> Path:
     """Where runs go that are given no folder: the same settings and data always to the same."""
-    key = hashlib.sha256(json.dumps(record.decides, sort_keys=True).encode()).hexdigest()[:12]
-    return home / "checkpoints" / key
+    return home / "checkpoints" / digest(record.decides)
+
+
+def digest(values: Mapping[str, Any]) -> str:
+    """A short name for some values, the same for the same ones."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def write_record(path: Path, record: Settings) -> None:
+    """Writes a record in place of the one before: whole, or not at all."""
+    locate(path).write_bytes(record.model_dump_json(indent=1).encode())
 
 
 def find(what: str, home: Path) -> Path:

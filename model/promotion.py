@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from model import gates, tracking
 from model.config import TrackingSettings
 from model.evaluate import Evaluation, comparable, evaluate
-from model.exports.rows import dataset_of
 from model.gates import Candidate, Limits, Verdict
+from model.provenance import dataset_of
 from model.recognizer import Recognizer
 from pipelines.manifest import Dataset, open_dataset
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from model.bundle import BUNDLE, read_bundle
+from model.bundle import read_bundle, understood
 from model.decode import RULES, Reading, sure_readings
 from model.runtimes import AUTO, FILE_OF, ONNX, Compute, chosen, keras_distributions, onnx_distributions, open_keras
 from model.snapshots import Snapshots
@@ -243,13 +243,11 @@ def main(folder: Path, argv: Sequence[str] | None = None) -> None:
 
 def _understood(bundle: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The bundle, once it has been looked at whether a recogniser can be made of it. Raises DataError."""
-    try:
+    with understood(folder):
         Charset(bundle["alphabet"])
         PreprocessSpec.model_validate(bundle["image"])
         ImageChecks.model_validate(bundle["checks"])
         RULES[bundle["decode"]]
-    except (KeyError, TypeError, ValueError, DataError) as error:
-        raise DataError(f"{folder / BUNDLE}: not that of a recogniser: {' '.join(repr(error).split())[:300]}") from None
     return bundle
 
 

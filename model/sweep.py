@@ -12,10 +12,11 @@ from model import compare, outputs, tracking
 from model.compare import Row
 from model.compare_figures import chart
 from model.config import TrainSettings
-from model.launch import GRACE, POLL, end_with_parent
+from model.launch import GRACE, POLL, end_with_parent, wait_or_kill
+from model.outputs import digest
 from model.stack import stack
 from model.termination import Stopped, Termination
-from model.trials import Trial, digest
+from model.trials import Trial
 from pipelines.errors import DataError
 from pipelines.lock import locked
 from pipelines.manifest import Dataset
@@ -97,7 +98,7 @@ def run(sweep: Sweep, folder: Path | None = None) -> list[Row]:
         tags = {"preset": "sweep", "dataset": record.fingerprint, "stack": stack()}
         name = f"sweep of {len(sweep.trials)} on {sweep.data}"
         with tracking.parent(experiment, name, tags, _params(sweep), begun.run_id) as parent:
-            _write(folder, begun.model_copy(update={"run_id": parent.run_id}))
+            outputs.write_record(folder / RECORD, begun.model_copy(update={"run_id": parent.run_id}))
             rows = _train_all(sweep, record, folder, parent)
             _sum_up(parent, rows)
     return rows
@@ -130,12 +131,6 @@ def _begun(folder: Path, record: Record) -> Record:
     if found.model_copy(update={"run_id": None, "dataset": record.dataset}) != record:
         raise DataError(f"{folder}: holds another sweep: other trials, settings, budget or data; take another --output")
     return found
-
-
-def _write(folder: Path, record: Record) -> None:
-    new = folder / f".{RECORD}.new"
-    new.write_text(record.model_dump_json(indent=1), encoding="utf-8")
-    new.replace(folder / RECORD)
 
 
 def _params(sweep: Sweep) -> Mapping[str, str]:
@@ -205,11 +200,7 @@ def _wait(command: Sequence[str], log: int, termination: Termination) -> int:
     finally:
         if process.poll() is None:
             process.terminate()
-            try:
-                process.wait(GRACE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            wait_or_kill(process, GRACE)
 
 
 def _row(sweep: Sweep, end: _End) -> Row:

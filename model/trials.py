@@ -1,12 +1,10 @@
 """The trainings of a sweep: every combination of presets and values, or a random sample of them. Pure."""
 
-import hashlib
-import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pipelines.errors import SettingsError
 
@@ -75,8 +73,3 @@ def _trial(place: int, presets: Sequence[str | None], choices: Sequence[tuple[st
         place, digit = divmod(place, len(options))
         values.append((key, options[digit]))
     return Trial(presets[place], tuple(reversed(values)))
-
-
-def digest(values: Mapping[str, Any]) -> str:
-    """A short name for some values, the same for the same ones."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]

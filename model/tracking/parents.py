@@ -9,7 +9,7 @@ import mlflow
 from mlflow import entities
 
 from model.termination import Stopped
-from model.tracking.store import SECONDS, connect, experiment_of, one_line, patiently
+from model.tracking.store import SECONDS, connect, experiment_of, log_files, one_line, patiently
 from pipelines.errors import DataError
 from pipelines.progress import say
 
@@ -21,7 +21,7 @@ class Parent(NamedTuple):
 
     def log_files(self, folder: Path, artifact_path: str) -> None:
         """Logs all files in `folder` under `artifact_path`, in place of those of the same names."""
-        patiently(f"files in {artifact_path}", lambda: mlflow.log_artifacts(str(folder), artifact_path, self.run_id))
+        log_files(self.run_id, folder, artifact_path)
 
 
 @contextmanager

@@ -27,7 +27,19 @@ from model.outbox import InUseError, Journal, Metric, Outbox
 from model.termination import Stopped
 from model.tracking.flavor import Flavor
 from model.tracking.registry import register, version_by
-from model.tracking.store import PATIENCE, SECONDS, connect, experiment_of, home, living, one_line, patiently, reached, where
+from model.tracking.store import (
+    PATIENCE,
+    SECONDS,
+    connect,
+    experiment_of,
+    home,
+    living,
+    log_files,
+    one_line,
+    patiently,
+    reached,
+    where,
+)
 from pipelines.errors import DataError
 from pipelines.manifest import Dataset
 from pipelines.progress import polled, say
@@ -94,7 +106,7 @@ class Run:
 
     def log_files(self, folder: Path, artifact_path: str) -> None:
         """Logs all files in `folder` under `artifact_path`."""
-        patiently(f"files in {artifact_path}", lambda: mlflow.log_artifacts(str(folder), artifact_path, self.run_id))
+        log_files(self.run_id, folder, artifact_path)
 
     def log_model(self, bundle_folder: Path, bundle: Mapping[str, Any]) -> ModelInfo:
         """Logs the bundle as a pyfunc model that runs without this repository."""

@@ -71,6 +71,11 @@ def experiment_of(name: str) -> str:
     return str(mlflow.create_experiment(name, place, {"mlflow.experimentKind": "custom_model_development"}))
 
 
+def log_files(run_id: str, folder: Path, artifact_path: str) -> None:
+    """Logs all files in `folder` under `artifact_path`, in place of those of the same names."""
+    patiently(f"files in {artifact_path}", lambda: mlflow.log_artifacts(str(folder), artifact_path, run_id))
+
+
 def living(run_id: str) -> bool:
     """Whether the store has this run, and nobody deleted it."""
     try:

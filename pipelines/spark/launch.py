@@ -1,13 +1,9 @@
 """Work on all executors at one time, whose tasks know each other's addresses: one barrier stage."""
 
-import atexit
 import secrets
-import shutil
 import socket
 import sys
-import tempfile
 import threading
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,7 +13,7 @@ from pyspark import BarrierTaskContext
 from pyspark.sql import SparkSession
 
 from pipelines.progress import say
-from pipelines.spark.session import told_tasks
+from pipelines.spark.session import temporary_folder, told_tasks, zipped
 
 T = TypeVar("T")
 Tell = Callable[[str, bool], None]  # takes a line, and whether it is one for standard error
@@ -50,13 +46,9 @@ def ship(spark: SparkSession, root: Path, packages: Sequence[str]) -> None:
     """Hands packages that lie under `root` to the executors; installed ones are there already."""
     if root.name == "site-packages":
         return
-    folder = Path(tempfile.mkdtemp(prefix="glyphmill-"))  # executors fetch the zip from there for as long as the session lives
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    target = folder / f"{'-'.join(packages)}-{secrets.token_hex(4)}.zip"  # a session takes no second file of the same name
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        for source in sorted(path for name in packages for path in (root / name).rglob("*") if path.suffix in KINDS):
-            archive.write(source, source.relative_to(root))
-    spark.sparkContext.addPyFile(str(target))
+    target = temporary_folder() / f"{'-'.join(packages)}-{secrets.token_hex(4)}.zip"  # a session takes no name twice
+    files = (path for name in packages for path in (root / name).rglob("*") if path.suffix in KINDS)
+    spark.sparkContext.addPyFile(zipped(target, root, files))
 
 
 def _free_port() -> int:

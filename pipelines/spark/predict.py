@@ -1,8 +1,5 @@
 """The batch's runner on Spark: a model's folder on every executor, and parts read by mapInArrow."""
 
-import atexit
-import shutil
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -17,7 +14,7 @@ from pipelines.batch import Crew
 from pipelines.predictions import PartResult, Reader
 from pipelines.progress import Progress, polled
 from pipelines.spark.launch import ship
-from pipelines.spark.session import patiently, spark_session, told_tasks
+from pipelines.spark.session import patiently, spark_session, temporary_folder, told_tasks, zipped
 
 
 def spark_crew(
@@ -39,12 +36,9 @@ def ship_folder(spark: SparkSession, folder: Path, name: str) -> Callable[[], st
     """
     context = spark.sparkContext
     if not any(path.endswith(f"/{name}.zip") for path in context.listArchives):
-        place = Path(tempfile.mkdtemp(prefix="glyphmill-"))  # executors fetch the zip from there while the session lives
-        atexit.register(shutil.rmtree, place, ignore_errors=True)
-        with zipfile.ZipFile(place / f"{name}.zip", "w") as archive:  # not compressed: networks hardly are smaller
-            for source in sorted(path for path in folder.rglob("*") if path.is_file()):
-                archive.write(source, source.relative_to(folder))
-        context.addArchive(str(place / f"{name}.zip"))
+        files = (path for path in folder.rglob("*") if path.is_file())
+        # not compressed: networks hardly are smaller
+        context.addArchive(zipped(temporary_folder() / f"{name}.zip", folder, files, zipfile.ZIP_STORED))
     return partial(SparkFiles.get, f"{name}.zip")
 
 

@@ -6,7 +6,7 @@ import shutil
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -46,9 +46,7 @@ def spark_session(name: str, otherwise: str = "") -> SparkSession:
         raise DataError(f"Spark cannot start: {_first_line(error)}; {remedy}") from error
     spark.sparkContext.setLogLevel("ERROR")
     if PACKAGE.parent.name != "site-packages" and PACKAGE.is_dir():
-        folder = tempfile.mkdtemp(prefix="glyphmill-")  # executors fetch the zip from there for as long as the session lives
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        spark.sparkContext.addPyFile(package_zip(Path(folder)))
+        spark.sparkContext.addPyFile(package_zip(temporary_folder()))
     atexit.register(spark.stop)  # before that: executors of a cluster otherwise report that their driver vanished
     return spark
 
@@ -88,11 +86,22 @@ def patiently(run: Callable[[], T], what: str) -> T:
 
 def package_zip(folder: Path) -> str:
     """Zips the package `pipelines` into `folder`, for addPyFile and --py-files; returns the zip's path."""
-    target = folder / "pipelines.zip"
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        for source in sorted(PACKAGE.rglob("*.py")):
-            archive.write(source, source.relative_to(PACKAGE.parent))
+    return zipped(folder / "pipelines.zip", PACKAGE.parent, PACKAGE.rglob("*.py"))
+
+
+def zipped(target: Path, root: Path, files: Iterable[Path], compression: int = zipfile.ZIP_DEFLATED) -> str:
+    """Zips files under their paths below `root`; returns the zip's path."""
+    with zipfile.ZipFile(target, "w", compression) as archive:
+        for source in sorted(files):
+            archive.write(source, source.relative_to(root))
     return str(target)
+
+
+def temporary_folder() -> Path:
+    """A folder that lives as long as this process: executors fetch files from it for as long as the session lives."""
+    folder = tempfile.mkdtemp(prefix="glyphmill-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def _find_java() -> None:

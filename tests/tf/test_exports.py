@@ -16,9 +16,10 @@ from model.export import write_bundle
 from model.exports import litert, onnx, savedmodel
 from model.exports.about import FILE
 from model.exports.check import Checked, texts_of
-from model.exports.rows import dataset_of, first_rows
+from model.exports.rows import first_rows
 from model.exports.write import Exported, export
 from model.networks import build
+from model.provenance import dataset_of
 from model.recognizer import Recognizer
 from pipelines.errors import SettingsError
 from pipelines.settings import read

@@ -23,7 +23,7 @@ import pytest
 from mlflow.models import Model
 
 from jobs import entry, serve
-from model import tracking
+from model import readiness, tracking
 from model.bundle import BUNDLE
 from model.export import CODE, put_metrics, write_bundle
 from model.networks import build
@@ -323,18 +323,18 @@ def test_what_is_served_is_one_version(registered, store, monkeypatch, capsys):
     assert capsys.readouterr().out == "http://127.0.0.1:1024/invocations will read with models:/served/1; stop with Ctrl+C\n"
 
 
-@pytest.mark.parametrize(("hard", "limit"), [(resource.RLIM_INFINITY, 4 * serve.GIB), (serve.GIB, serve.GIB)])
+@pytest.mark.parametrize(("hard", "limit"), [(resource.RLIM_INFINITY, 4 * readiness.GIB), (readiness.GIB, readiness.GIB)])
 def test_the_smaller_limit_of_memory_holds(monkeypatch, hard, limit):
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (hard, hard))
     set_to = []
     monkeypatch.setattr(resource, "setrlimit", lambda kind, limits: set_to.append(limits))
-    serve.limit_memory(4)
+    readiness.limit_memory(4)
     assert set_to == [(limit, limit)]
 
 
 def test_a_limit_of_memory_that_cannot_be_set_is_told():
     with pytest.raises(SettingsError, match=f"--max-memory {2**40}: cannot be set"):
-        serve.limit_memory(2**40)
+        readiness.limit_memory(2**40)
 
 
 # --- downloaded

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from model.exports.check import Checked, compare, single_ms
-from model.exports.rows import dataset_of
+from model.provenance import dataset_of
 from pipelines.errors import DataError
 
 VERDICTS = [  # same texts, exact match of the export and of the original, int8: what is said
