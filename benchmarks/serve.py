@@ -5,9 +5,9 @@ make bench-serve ARGS="--workers 1 2 --threads 1 2"         # all of these pairs
 make bench-serve ARGS="--model model_out --seconds 5"       # a downloaded folder
 
 Each row starts `jobs.serve` on a free port of the loopback and asks for drawn images, each request one image on a connection of
-its own, as curl does. One client asks alone first, for its median; then all at once, each of them sends the next image when it
-has its answer. The answers must be those that the first client had. The clients are a process on the same cores. MiB are the
-server's workers together, resident; their growth is the last quarter of the load over its second quarter.
+its own, as curl does. One client asks alone first and last, for its median; between these all at once, each of them sends the
+next image when it has its answer. The answers must be those that the first client had. The clients are a process on the same
+cores. MiB are the server's workers together, resident; their growth is the last quarter of the load over its second quarter.
 
 The knobs: --workers are processes, each with Python and the model. With one, MLflow's JSON and pandas keep one core busy and
 the others idle; more than cores win nothing. --threads are the cores that one request computes on: 1 is best under load, 0
@@ -45,7 +45,7 @@ from pipelines.pool import cores
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "build/bench/serve.json"
 PACKAGES = ("numpy", "pandas", "onnxruntime", "mlflow", "fastapi", "uvicorn")
-IMAGES, ALONE, WARMUP = 64, 300, 30  # images drawn; requests of one client alone; those that are not counted
+IMAGES, ALONE, WARMUP = 64, 600, 30  # images drawn; requests of one client, before and after; those that are not counted
 START, INTERVAL = 120, 0.5  # seconds that a server may take to start; between looks at its memory
 TIMES, GROWTH = 5.0, 1.05
 Row = dict[str, Any]
@@ -196,7 +196,7 @@ def measured(port: int, process: psutil.Process, bodies: Sequence[bytes], args: 
     seconds = time.monotonic() - began
     ended.set()
     watcher.join()
-    return summary(single, every, seconds, resident)
+    return summary(single + alone(port, bodies), every, seconds, resident)
 
 
 def is_worker(child: psutil.Process, first: psutil.Process) -> bool:

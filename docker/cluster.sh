@@ -24,6 +24,7 @@ demo() {
     "${submit[@]}" "$job/ingest.py" --input "$images" --output "$shards" --config /opt/glyphmill/conf/ingest/default.yaml
     docker compose --profile train up --exit-code-from trainer-0 trainer-0 trainer-1
     docker compose run --rm reader python -m jobs.evaluate --model models:/glyphmill@champion --dataset "$shards" --split test
+    "${submit[@]}" "$job/predict_batch.py" --model models:/glyphmill@champion --input "$images" --output "$(at_store read)"
     docker compose run --rm reader python -m jobs.predict --model models:/glyphmill@champion --draw 24 --grid /tmp/drawn.png
 }
 

@@ -21,6 +21,7 @@ from model.serving import ServingSettings
 from pipelines.pool import cores
 from pipelines.settings import build
 
+ROOT = Path(__file__).resolve().parents[1]
 LIMITS = {  # of a request, and of each image in it
     "max_rows": (256, "images of a request; those after them are errors"),
     "max_pixels": (16_000_000, "pixels of an image; the model's own checks.max_pixels holds too"),
@@ -56,6 +57,8 @@ def main() -> None:
     for name in entry.ALLOCATOR:  # make sets them for training; a server gives memory back
         os.environ.pop(name, None)
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # where MLflow finds uvicorn
+    os.environ.setdefault("UVICORN_LOOP", "jobs.turns:TurnsLoop")
+    os.environ["PYTHONPATH"] = f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}".rstrip(os.pathsep)  # where it finds jobs
     print(f"http://{args.host}:{args.port}/invocations will read with {model}; stop with Ctrl+C", flush=True)
     options = {"--model-uri": model, "--host": args.host, "--port": args.port, "--workers": args.workers}
     options |= {"--timeout": args.timeout, "--env-manager": "local"}

@@ -45,7 +45,8 @@ def main() -> None:
     else:
         given = tracking.challenge(uri, f"the best of {len(rows)} trials by the val split")
     print(f"{given.uri} is {given.alias}: {given.reason}")
-    sys.exit(args.promote and given.alias != tracking.CHAMPION)
+    if args.promote and given.alias != tracking.CHAMPION:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -178,7 +178,8 @@ def bounds(files: int, count: int) -> list[tuple[int, int]]:
 def fingerprint(settings: IngestSettings, rows: pa.Table) -> str:
     """The hash over (id, sha256, label) of the written rows in the order of their ids, and over what shapes pixels."""
     digest = hashlib.sha256(json.dumps(settings.image.model_dump(), sort_keys=True).encode())
-    for batch in rows.sort_by("id").combine_chunks().to_batches(max_chunksize=50_000):
+    large = pa.schema([("id", pa.int64()), ("sha256", pa.large_string()), ("label", pa.large_string())])  # sorting joins chunks
+    for batch in rows.select(large.names).cast(large).sort_by("id").to_batches(max_chunksize=50_000):
         columns = (batch.column(name).to_pylist() for name in ("id", "sha256", "label"))
         digest.update("".join(f"\n{row}\t{sha256}\t{label}" for row, sha256, label in zip(*columns, strict=True)).encode())
     return digest.hexdigest()[:FINGERPRINT_LENGTH]

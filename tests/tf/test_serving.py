@@ -260,7 +260,14 @@ def started(monkeypatch, *args: object) -> list[str]:
     def instead(file: str, command: list[str]) -> None:
         raise Started(command)
 
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_PYFUNC_INFERENCE_CONFIG", "PATH", *entry.ALLOCATOR):
+    for name in (
+        "MLFLOW_TRACKING_URI",
+        "MLFLOW_PYFUNC_INFERENCE_CONFIG",
+        "PATH",
+        "PYTHONPATH",
+        "UVICORN_LOOP",
+        *entry.ALLOCATOR,
+    ):
         monkeypatch.setenv(name, os.environ.get(name, ""))  # as it was after the test
     monkeypatch.setattr(sys, "argv", ["serve", *map(str, args)])
     monkeypatch.setattr(os, "execv", instead)
