@@ -65,27 +65,33 @@ class Rows(NamedTuple):
 def main() -> None:
     args = _arguments()
     rows: list[Row] = []
-    for name in args.datasets:
-        with tempfile.TemporaryDirectory(prefix="glyphmill-bench-") as scratch:
-            work = Path(scratch)
-            os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{work}/mlflow.db"
-            images = train_data.images_of(name, args.data, 0, 0, work / "images")
-            dataset = train_data.ingested(images, OURS, work / "shards")
-            for peer in (Peer(OURS, "ours", str(work / "bundle")), *PEERS):
-                rows.append({"contender": f"{name}: {peer.name}", "dataset": name, "system": peer.name, "failure": None})
-                test = rows_of(dataset, images, least(args.rows, peer.most), work / "test.json")
-                try:
-                    if peer.name == OURS:
-                        rows[-1] |= trained(dataset, work, args.minutes)
-                    rows[-1] |= measure(peer, test)
-                except NotRunError as error:
-                    rows[-1]["failure"] = str(error)
-                print(f"{name}: {peer.name}: {_told(rows[-1])}", file=sys.stderr, flush=True)
+    with tempfile.TemporaryDirectory(prefix="glyphmill-bench-") as scratch:
+        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{scratch}/mlflow.db"
+        for name in args.datasets:
+            rows += compared(name, args, Path(scratch) / name)
     found = {"default": versions(sys.executable, PACKAGES), "bench": versions(BENCH_PYTHON, PACKAGES)}
     result = {"minutes": args.minutes, "machine": machine(), "versions": found, "rows": rows, "bars": bars(rows)}
     write_result(RESULT, result)
     notes = [f"ours trained for {args.minutes:g} min", *about(result), f"written to {RESULT.relative_to(ROOT)}"]
     print("\n".join([table(list(map(cells, rows))), "", *bar_lines(result["bars"]), "", *notes]))
+
+
+def compared(name: str, args: argparse.Namespace, work: Path) -> list[Row]:
+    """Every reader on the test rows of a dataset; ours is trained first."""
+    images = train_data.images_of(name, args.data, 0, 0, work / "images")
+    dataset = train_data.ingested(images, OURS, work / "shards")
+    rows: list[Row] = []
+    for peer in (Peer(OURS, "ours", str(work / "bundle")), *PEERS):
+        rows.append({"contender": f"{name}: {peer.name}", "dataset": name, "system": peer.name, "failure": None})
+        test = rows_of(dataset, images, least(args.rows, peer.most), work / "test.json")
+        try:
+            if peer.name == OURS:
+                rows[-1] |= trained(dataset, work, args.minutes)
+            rows[-1] |= measure(peer, test)
+        except NotRunError as error:
+            rows[-1]["failure"] = str(error)
+        print(f"{name}: {peer.name}: {_told(rows[-1])}", file=sys.stderr, flush=True)
+    return rows
 
 
 def least(*bounds: int | None) -> int | None:
@@ -106,7 +112,7 @@ def trained(dataset: Dataset, work: Path, minutes: float) -> Row:
         "dataset": dataset.location.uri,
         "config": ROOT / f"conf/train/{OURS}.yaml",
         "output": work / "run",
-        "experiment": "bench-predict",
+        "experiment": f"bench-predict-{work.name}",
         "minutes": minutes,
         "seed": 0,
         "set": "train.patience=10000",  # its schedule ends with the time
