@@ -55,7 +55,7 @@ def metrics(statistics: Statistics, usual: Tally, found: Tally) -> bytes:
         ("recall of characters", rates.recall, rates.recall_interval),
     ]
     if micro:
-        bars += [("AUC", micro.auc, None), ("average precision", micro.average_precision, None)]
+        bars += [("AUC of characters read", micro.auc, None), ("average precision of these", micro.average_precision, None)]
     bars.append(("1 - calibration error", 1 - statistics.confidences.calibration_error, None))
     figure, axes = axes_of(WHOLE, 0.3 * len(bars) + 0.8, f"final metrics, {tally.rows:,} images (lines: 95% intervals)")
     for place, (_, value, interval) in enumerate(bars):
