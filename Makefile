@@ -66,7 +66,7 @@ test-fast: $(READY)  ## the tests that are neither slow nor end to end
 test-faults: $(READY)  ## kills, full disks, lost inputs, two writers, damage: all of them, some 45 minutes [ARGS="-k append ..."]
 	GLYPHMILL_FAULTS=all $(PYTEST) -m faults tests/faults $(ARGS)
 
-test-cluster: $(READY)  ## images built and run, the demo over a real cluster, faults on it; as root, some 30 minutes [ARGS="images road chaos"]
+test-cluster: $(READY)  ## images built and run, the demo over a real cluster, faults on it; as root, some 20 minutes [ARGS="images road chaos"]
 	python -m tests.cluster $(ARGS)
 
 lint: $(READY)  ## style, types and the borders between the packages

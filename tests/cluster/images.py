@@ -49,7 +49,7 @@ IMAGES = {
             ("$JAVA_HOME/bin/java -version", 'version "17'),
             (f"{ENTRY}/spark-entrypoint.sh spark-submit --version", "version 3.5"),
             ("python -c 'import kornia_rs, petastorm, pyarrow, pyspark; print(pyarrow.__version__)'", "14.0"),
-            ("python -c 'import mlflow.artifacts, onnxruntime; print(mlflow.__version__)'", "3."),
+            ("cd /opt/glyphmill && python -c 'import model.tracking, onnxruntime; print(onnxruntime.__version__)'", "1."),
             ("python /opt/glyphmill/jobs/ingest.py --help", "--keep-rejects"),
             ("python /opt/glyphmill/jobs/predict_batch.py --help", "--model"),
             # one executor's worth of the real work: Java, Python workers and Arrow together, as user 10001
