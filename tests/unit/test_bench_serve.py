@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from benchmarks.rounds import NotRunError
-from benchmarks.serve import Answers, alone, answers_pings, bars, cells, client, read, summary
+from benchmarks.serve import ALONE, WARMUP, Answers, alone, answers_pings, bars, cells, client, read, summary
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_a_client_counts_errors_and_other_texts(port):
 def test_a_client_alone(port):
     found = alone(port, [body("1"), body("2")])
     assert found.texts[:3] == ["1", "2", "1"]
-    assert (len(found.ms), len(found.texts)) == (300, 330)
+    assert (len(found.ms), len(found.texts)) == (ALONE, WARMUP + ALONE)
     with pytest.raises(NotRunError, match="truncated: x"):
         alone(port, [body("bad")])
 
