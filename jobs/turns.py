@@ -43,7 +43,7 @@ class TurnsLoop(asyncio.SelectorEventLoop):
 
     async def create_server(self, protocol_factory: Any, *args: Any, **options: Any) -> asyncio.Server:
         sock, backlog = options.get("sock"), options.get("backlog", 100)
-        if sock is None:  # the only worker
+        if sock is None or options.get("ssl"):  # the only worker; and a handshake would hold the others up
             return await super().create_server(protocol_factory, *args, **options)
         server = await super().create_server(protocol_factory, *args, **options | {"start_serving": False})
         sock.listen(backlog)

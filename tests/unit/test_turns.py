@@ -2,9 +2,10 @@
 
 import asyncio
 import socket
+import ssl
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 
 import pytest
@@ -38,7 +39,8 @@ class Worker(asyncio.Protocol):
 class Server:
     """One worker's loop in a thread, on a socket that may be shared."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, **options: object) -> None:
+        self.options = options
         self.loop, self.taken, self.started = TurnsLoop(), list[float](), threading.Event()
         self.thread = threading.Thread(target=self.run, args=(sock,))
         self.thread.start()
@@ -46,7 +48,8 @@ class Server:
 
     def run(self, sock: socket.socket) -> None:
         asyncio.set_event_loop(self.loop)
-        self.server = self.loop.run_until_complete(self.loop.create_server(partial(Worker, self.taken), sock=sock, backlog=16))
+        worker = partial(Worker, self.taken)
+        self.server = self.loop.run_until_complete(self.loop.create_server(worker, sock=sock, backlog=16, **self.options))
         self.loop.call_soon(self.started.set)
         self.loop.run_forever()
         for task in asyncio.all_tasks(self.loop):
@@ -66,10 +69,10 @@ def workers():
     """Starts so many workers on one listening socket; gives them and its address."""
     started: list[Server] = []
 
-    def start(count: int) -> tuple[list[Server], tuple[str, int]]:
+    def start(count: int, **options: object) -> tuple[list[Server], tuple[str, int]]:
         with socket.create_server(("127.0.0.1", 0)) as listening:
             address = listening.getsockname()
-            started.extend(Server(listening.dup()) for _ in range(count))
+            started.extend(Server(listening.dup(), **options) for _ in range(count))
         return started, address
 
     yield start
@@ -129,3 +132,9 @@ def test_one_computes_at_a_time(workers):
         connection.sendall(b"0.1")
     assert [answer(connection) for connection in held] == [b"done"] * 3
     assert time.monotonic() - began >= 0.3
+
+
+def test_what_is_to_be_encrypted_is_not_answered_in_the_clear(workers):
+    _, address = workers(1, ssl=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+    with closing(sent(address, b"0.000000000000")) as connection, suppress(ConnectionResetError):
+        assert connection.recv(4) != b"done"
