@@ -3,7 +3,8 @@
 The workers of uvicorn share one listening socket, and asyncio takes every connection that waits there at once, whether the
 process has work or not: one worker then queues what another could compute, and the slowest answers are several times slower
 than the median. Here a worker takes the next connection when it has computed what the last one asked for. What waits does so in
-the kernel's queue, which all workers draw from. `UVICORN_LOOP=jobs.turns:TurnsLoop` (uvicorn's --loop) chooses it.
+the kernel's queue, which all workers draw from. `UVICORN_LOOP=jobs.turns:TurnsLoop` (uvicorn's --loop) chooses it. It stands
+here since a worker that had imported `model` or `pipelines` for it would not take those in the model's own folder.
 """
 
 import asyncio

@@ -40,7 +40,7 @@ def verdict(
     if version is None:
         return gates.first(new, limits)
     who = f"the champion, version {version.version}"
-    with tracking.bundle_of(f"models:/{version.name}/{version.version}") as folder:
+    with tracking.bundle_of(tracking.uri_of(version)) as folder:
         champion = load(folder)
         if not comparable(champion, dataset):
             how = "force with --set tracking.promote=always, or jobs.promote --force"
@@ -73,7 +73,7 @@ def promote(
     if settings.promote == "always":
         return tracking.settle(version, tracking.CHAMPION, "forced by hand")
     data = open_dataset(dataset) if dataset else dataset_of(version.run_id, uri)
-    with tracking.bundle_of(f"models:/{version.name}/{version.version}") as folder:
+    with tracking.bundle_of(tracking.uri_of(version)) as folder:
         recognizer = load(folder)
         new = candidate(f"version {version.version}", recognizer, evaluate(recognizer, data, SPLIT))
     return _settle(version, settings, new, data, load)
@@ -96,5 +96,4 @@ def _settle(
 
 
 def _as_before(version: "ModelVersion") -> tracking.Registered:
-    uri = f"models:/{version.name}/{version.version}"
-    return tracking.Registered(uri, str(version.version), tracking.CHAMPION, "it was before")
+    return tracking.Registered(tracking.uri_of(version), str(version.version), tracking.CHAMPION, "it was before")

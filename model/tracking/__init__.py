@@ -14,6 +14,7 @@ from model.tracking.registry import (
     settle,
     settle_again,
     settle_against,
+    uri_of,
     version_of,
 )
 from model.tracking.runs import OUTBOX, Run, data_of, log_to_run, run
@@ -46,5 +47,6 @@ __all__ = [
     "settle",
     "settle_again",
     "settle_against",
+    "uri_of",
     "version_of",
 ]

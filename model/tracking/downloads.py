@@ -13,7 +13,7 @@ from mlflow.models.model import MLMODEL_FILE_NAME
 
 from model import export
 from model.bundle import BUNDLE
-from model.tracking.registry import URI, registered_models, version_of
+from model.tracking.registry import URI, registered_models, uri_of, version_of
 from model.tracking.store import connect, first_line, living, one_line
 from pipelines.errors import DataError
 
@@ -35,7 +35,7 @@ def pinned(uri: str) -> str:
     match = URI.fullmatch(uri)
     if not match or not match["alias"]:
         return uri
-    return f"models:/{match['name']}/{version_of(uri).version}"
+    return uri_of(version_of(uri))
 
 
 @contextmanager

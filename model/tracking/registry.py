@@ -52,6 +52,11 @@ def version_of(uri: str) -> ModelVersion:
             raise DataError(f"{uri}: {where()} has no such version: {first_line(error)}; registered models: {known}") from None
 
 
+def uri_of(version: ModelVersion) -> str:
+    """The URI that names this version, whoever has its alias."""
+    return f"models:/{version.name}/{version.version}"
+
+
 def version_by(run_id: str, name: str) -> ModelVersion | None:
     """The version that a run has registered as a model, or None."""
     found = patiently("the registry", lambda: mlflow.MlflowClient().search_model_versions(f"run_id='{run_id}'"))
@@ -73,7 +78,7 @@ def settle(version: ModelVersion, alias: str, reason: str) -> Registered:
     Doing it again changes nothing.
     """
     patiently("the registration", lambda: _settle(version.name, str(version.version), alias, reason))
-    return Registered(_uri(version), str(version.version), alias, reason)
+    return Registered(uri_of(version), str(version.version), alias, reason)
 
 
 def settle_against(champion: str, version: ModelVersion, alias: str, reason: str) -> Registered | None:
@@ -91,7 +96,7 @@ def settle_against(champion: str, version: ModelVersion, alias: str, reason: str
         return True
 
     done = patiently("the registration", attempt)
-    return Registered(_uri(version), str(version.version), alias, reason) if done else None
+    return Registered(uri_of(version), str(version.version), alias, reason) if done else None
 
 
 def settle_again(version: ModelVersion) -> Registered | None:
@@ -104,7 +109,7 @@ def settle_again(version: ModelVersion) -> Registered | None:
         return None
     alias, reason = tags[VERDICT], tags[REASON]
     if UNTIL.get(alias) in tags:
-        return Registered(_uri(version), number, f"former {alias}", reason)
+        return Registered(uri_of(version), number, f"former {alias}", reason)
     if alias == CHAMPION:
         return settle_against(tags.get(BEFORE, ""), version, alias, reason)
     return settle(version, alias, reason)
@@ -128,7 +133,7 @@ def roll_back(name: str) -> tuple[Registered, str]:
         raise DataError(f"registered model {name}: {where()} has no champion of it; jobs.promote --model names one")
     if not (before := now.tags.get(BEFORE)):
         raise DataError(
-            f"{_uri(now)}: no champion is known before it; jobs.promote --model models:/{name}/VERSION --force puts any back"
+            f"{uri_of(now)}: no champion is known before it; jobs.promote --model models:/{name}/VERSION --force puts any back"
         )
     target = version_of(f"models:/{name}/{before}")
     reason = f"put back in place of version {now.version}"
@@ -140,7 +145,7 @@ def roll_back(name: str) -> tuple[Registered, str]:
         client.delete_model_version_tag(name, now.version, BEFORE)
 
     patiently("the roll-back", put_back)
-    return Registered(_uri(target), before, CHAMPION, reason), str(now.version)
+    return Registered(uri_of(target), before, CHAMPION, reason), str(now.version)
 
 
 def registered_models() -> list[str]:
@@ -203,7 +208,3 @@ def _tell_run(version: ModelVersion, alias: str) -> None:
     if version.run_id and living(version.run_id):
         tags = [entities.RunTag("registered_version", str(version.version)), entities.RunTag("alias", alias)]
         mlflow.MlflowClient().log_batch(version.run_id, tags=tags)
-
-
-def _uri(version: ModelVersion) -> str:
-    return f"models:/{version.name}/{version.version}"
