@@ -16,6 +16,7 @@ from model.bundle import BUNDLE
 from model.tracking.registry import URI, registered_models, uri_of, version_of
 from model.tracking.store import connect, first_line, living, one_line
 from pipelines.errors import DataError
+from pipelines.storage import redacted
 
 
 def download(uri: str, output: Path) -> Path:
@@ -87,4 +88,4 @@ def _fetch(uri: str, scratch: Path) -> Path:
 
 def _unknown(uri: str, error: Exception) -> str:
     known = f"; registered models here: {', '.join(registered_models()) or 'none'}" if uri.startswith("models:/") else ""
-    return f"{uri}: no such model in {mlflow.get_tracking_uri()}: {first_line(error)}{known}"
+    return f"{uri}: no such model in {redacted(mlflow.get_tracking_uri())}: {first_line(error)}{known}"
