@@ -4,8 +4,9 @@ make bench-inference                   # default and fast, 500 images of each si
 make bench-inference ARGS="--images 2000 --presets default fast large"
 
 The networks are as they are made, with 36 characters and labels of up to 6: weights do not change the time. All are in one
-process. Single images: it has one core, and the runtimes take turns of 50 images. Batches: of 32, on two cores. Pixels are
-random, preprocessing and decoding are left out. The median counts, and the 95th percentile shows what else the machine did.
+process. Single images: it has one core, and the runtimes take turns of 50 images; onnxruntime once more in 8 bits, as
+`jobs.export --format onnx --int8` writes a network. Batches: of 32, on two cores. Pixels are random, preprocessing and decoding
+are left out. The median counts, and the 95th percentile shows what else the machine did.
 """
 
 import argparse
@@ -36,8 +37,8 @@ SHARE = 0.5  # of TensorFlow's time for a single image
 BATCH, CORES = 32, 2
 BATCH_BARS = {"default": 400.0, "fast": 1500.0}  # images/s
 WARMUP, TURN = 20, 50
-ONNX, TENSORFLOW = "onnxruntime", "TensorFlow"
-Read = Callable[[np.ndarray], Any]
+ONNX, INT8, TENSORFLOW = "onnxruntime", "onnxruntime, 8 bits", "TensorFlow"
+Read = Callable[[], Any]  # of one image, always the same
 Row = dict[str, Any]
 
 
@@ -51,7 +52,7 @@ def main() -> None:
             for preset in args.presets:
                 for shape in SHAPES:
                     weights, readers = prepare(preset, shape, Path(work))
-                    found = measure(readers, shape, args.images)
+                    found = measure(readers, args.images)
                     rows += [summary((preset, shape, weights), runtime, found[runtime]) for runtime in readers]
         with cores(CORES) as count:
             for preset in args.presets:
@@ -82,6 +83,7 @@ def prepare(preset: str, shape: tuple[int, int, int], work: Path) -> tuple[int, 
     import tensorflow as tf
 
     from model import heads
+    from model.exports import onnx
     from model.networks import build
     from model.onnx import write_onnx
     from model.runtimes import open_onnx
@@ -90,11 +92,19 @@ def prepare(preset: str, shape: tuple[int, int, int], work: Path) -> tuple[int, 
     network = heads.reader(build(settings.network, shape, CHARACTERS, LONGEST))
     file = _file(preset, shape, work)
     write_onnx(network, file)
+    small = file.with_suffix(".int8.onnx")
+    onnx.write(network, "", small, onnx.INT8[0], random_images((BATCH, *shape)))
     traced = tf.function(
         lambda images: network(tf.cast(images, tf.float32), training=False),
         input_signature=[tf.TensorSpec((None, *shape), tf.uint8)],
     )
-    return network.count_params(), {ONNX: open_onnx(file, threads=1), TENSORFLOW: lambda images: traced(images).numpy()}
+    plain, quantised, image = open_onnx(file, threads=1), open_onnx(small, threads=1), random_images((1, *shape))
+    readers: dict[str, Read] = {
+        ONNX: lambda: plain(image),
+        INT8: lambda: quantised(image),
+        TENSORFLOW: lambda: traced(image).numpy(),
+    }
+    return network.count_params(), readers
 
 
 def _file(preset: str, shape: tuple[int, int, int], work: Path) -> Path:
@@ -106,29 +116,28 @@ def batch_ms(preset: str, shape: tuple[int, int, int], work: Path, threads: int)
     from model.runtimes import open_onnx
 
     read = open_onnx(_file(preset, shape, work), threads)
-    images = np.random.default_rng(0).integers(0, 256, (BATCH, *shape), np.uint8)
-    ms = []
-    for _ in range(WARMUP + TURN):
-        began = time.perf_counter()
-        read(images)
-        ms.append(1000 * (time.perf_counter() - began))
-    return ms[WARMUP:]
+    images = random_images((BATCH, *shape))
+    return measure({"": lambda: read(images)}, TURN)[""]
 
 
-def measure(readers: Mapping[str, Read], shape: tuple[int, int, int], count: int) -> dict[str, list[float]]:
-    """The ms of each image, by runtime."""
-    images = np.random.default_rng(0).integers(0, 256, (TURN, 1, *shape), np.uint8)
+def measure(readers: Mapping[str, Read], count: int) -> dict[str, list[float]]:
+    """The ms of each of `count` readings or more, by reader; they take turns of TURN."""
     ms: dict[str, list[float]] = {name: [] for name in readers}
     for reader in readers.values():
-        for image in images[:WARMUP]:
-            reader(image)
+        for _ in range(WARMUP):
+            reader()
     while min(map(len, ms.values())) < count:
         for name, reader in readers.items():
-            for image in images:
+            for _ in range(TURN):
                 began = time.perf_counter()
-                reader(image)
+                reader()
                 ms[name].append(1000 * (time.perf_counter() - began))
     return ms
+
+
+def random_images(shape: tuple[int, ...]) -> np.ndarray:
+    """uint8 pixels."""
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 
 def summary(network: tuple[str, tuple[int, int, int], int], runtime: str, ms: Sequence[float]) -> Row:
@@ -145,14 +154,15 @@ def batch_summary(preset: str, shape: tuple[int, int, int], cores: int, ms: Sequ
 
 
 def bars(rows: Sequence[Row], batches: Sequence[Row] = ()) -> dict[str, Any]:
-    """By preset and size: onnxruntime's time, its share of TensorFlow's, and images/s of batches where there were CORES."""
+    """By preset and size: onnxruntime's time, its shares of TensorFlow's, and images/s of batches where there were CORES."""
     found = {}
     of = {(_name(row), row["runtime"]): row["ms"] for row in rows if row["preset"] in BARS}
     for (name, runtime), ms in of.items():
         if runtime == ONNX:
             found[f"{name}_ms"] = bar(ms, BARS[name.partition("_")[0]], least=False)
-            if (name, TENSORFLOW) in of:
-                found[f"{name}_share"] = bar(ms / of[name, TENSORFLOW], SHARE, least=False)
+        share = {ONNX: f"{name}_share", INT8: f"{name}_int8_share"}.get(runtime)
+        if share and (name, TENSORFLOW) in of:
+            found[share] = bar(ms / of[name, TENSORFLOW], SHARE, least=False)
     for row in batches:
         if row["preset"] in BATCH_BARS:
             value = row["images_per_s"] if row["cores"] == CORES else None

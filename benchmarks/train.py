@@ -9,9 +9,11 @@ Datasets: text5 and digits4 from the zips in --data; made, 12,000 drawn images o
 150,000 drawn of A-Z and 0-9, 4 a label, 192x64. Each system ingests them as its own preset in conf/ingest/ has it, with the
 same split of rows. The time is that of training and validation, from the first step on. It may be passed by one validation; the
 published presets may end before, by their own early stopping. exact match and CER are those of the test split. images/s is the
-median of the epochs (fast-plate-ocr's with its validation); ms/image is inference in batches of 128 through TensorFlow,
-preprocessing apart. fast-plate-ocr's schedule goes by epochs: as many as its first ones, timed apart, promise to fit. The runs
-are in the experiment glyphmill-bench of the MLflow store, as `make ui` shows it.
+median of the epochs (fast-plate-ocr's with its validation). Inference is without preprocessing: ms/image in batches of 128
+through TensorFlow, ms alone of single images through onnxruntime on one core, where a dataset's networks take turns (not
+fast-plate-ocr's: in its own export is an operation, Erfc, that onnxruntime lacks). fast-plate-ocr's schedule goes by epochs: as
+many as its first ones, timed apart, promise to fit. The runs are in the experiment glyphmill-bench of the MLflow store, as
+`make ui` shows it; the networks stay in build/bench/networks/.
 """
 
 import argparse
@@ -19,11 +21,14 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 from benchmarks import train_data
+from benchmarks.inference import Read, cores, random_images
+from benchmarks.inference import measure as measure_single
 from benchmarks.measure import machine, versions
 from benchmarks.rounds import NotRunError, about
 from benchmarks.tables import bar, bar_lines, number, table, write_result
@@ -34,6 +39,7 @@ from pipelines.manifest import Dataset
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "build/bench/train.json"
+NETWORKS = ROOT / "build/bench/networks"
 BENCH_PYTHON = str(ROOT / ".venv-bench/bin/python")
 PACKAGES = ("numpy", "tensorflow", "keras", "mlflow", "fast-plate-ocr")
 EXPERIMENT = "glyphmill-bench"
@@ -42,20 +48,23 @@ PUBLISHED = ("multihead_rgb", "letter_cnn", "multihead_gray", "deep_multihead", 
 OURS, FAST, PEER = "default", "fast", "fast-plate-ocr"
 SYSTEMS = (OURS, FAST, *PUBLISHED, PEER)
 LAST_EPOCH = 10_000
+SINGLE = 500  # images of each network
 Row = dict[str, Any]
 
 
 class Place(NamedTuple):
-    """Where a system finds a dataset's images, and where it may write."""
+    """Where a system finds a dataset's images, where it may write, and where one of ours leaves its ONNX file."""
 
     images: Path
     work: Path
+    network: Path
 
 
 def main() -> None:
     args = _arguments()
     os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{ROOT}/mlruns/mlflow.db")
     rows = _measured(args)
+    NETWORKS.mkdir(parents=True, exist_ok=True)
     for name in args.datasets:
         with tempfile.TemporaryDirectory(prefix="glyphmill-bench-") as scratch:
             work = Path(scratch)
@@ -64,11 +73,15 @@ def main() -> None:
                 about_it = {"contender": f"{name}: {system}", "dataset": name, "system": system}
                 rows.append(about_it | _options(args) | {"failure": None})
                 try:
-                    rows[-1] |= measure(system, Place(images, work / system), args)
+                    rows[-1] |= measure(system, Place(images, work / system, _network(name, system)), args)
                 except NotRunError as error:
                     rows[-1]["failure"] = str(error)
                 print(f"{name}: {system}: {_told(rows[-1])}", file=sys.stderr, flush=True)
                 _write(rows, args)
+        alone = single_ms({system: file for system in SYSTEMS if (file := _network(name, system)).is_file()})
+        for row in rows:
+            if row["dataset"] == name and not row["failure"]:
+                row["single_ms"] = alone.get(row["system"])
     result = _write(rows, args)
     notes = [*about(result), f"written to {RESULT.relative_to(ROOT)}"]
     rows.sort(key=lambda row: (DATASETS.index(row["dataset"]), SYSTEMS.index(row["system"])))
@@ -108,6 +121,28 @@ def measure(system: str, place: Place, args: argparse.Namespace) -> Row:
     return {"rows": shown} | (_peer(dataset, place, args) if system == PEER else _ours(system, dataset, place, args))
 
 
+def single_ms(networks: Mapping[str, Path]) -> dict[str, float]:
+    """The median ms of a single image on one core through onnxruntime, by system; the systems take turns."""
+    with cores(1):
+        found = measure_single({system: _reader(file) for system, file in networks.items()}, SINGLE) if networks else {}
+    return {system: median(ms) for system, ms in found.items()}
+
+
+def _reader(file: Path) -> Read:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    (asked,) = session.get_inputs()
+    given = {asked.name: random_images((1, *asked.shape[1:]))}
+    return lambda: session.run(None, given)
+
+
+def _network(dataset: str, system: str) -> Path:
+    return NETWORKS / f"{dataset}-{system}.onnx"
+
+
 def _ours(preset: str, dataset: Dataset, place: Place, args: argparse.Namespace) -> Row:
     config = ROOT / f"conf/train/{preset}.yaml"
     options: dict[str, object] = {
@@ -115,6 +150,7 @@ def _ours(preset: str, dataset: Dataset, place: Place, args: argparse.Namespace)
         "config": config,
         "output": place.work / "run",
         "experiment": EXPERIMENT,
+        "onnx": place.network,
     }
     if preset in (OURS, FAST):  # whose schedule ends with the time
         options["set"] = f"train.patience={LAST_EPOCH}"
@@ -165,7 +201,7 @@ def bars(rows: Sequence[Row]) -> dict[str, Any]:
     options = {row["dataset"]: _asked(row) for row in rows if row["system"] == OURS}
     for name in dict.fromkeys(row["dataset"] for row in rows):
         same = [row for row in rows if row["dataset"] == name and _asked(row) == options.get(name)]
-        exact, ms = ({row["system"]: row.get(key) for row in same} for key in ("exact_match", "ms_per_image"))
+        exact, ms = ({row["system"]: row.get(key) for row in same} for key in ("exact_match", "single_ms"))
         others = [exact.get(system) for system in (*PUBLISHED, PEER) if system != "letter_cnn"]
         ours, fast = exact.get(OURS), exact.get(FAST)
         ahead = None if ours is None or None in others else ours - max(others)  # type: ignore[type-var,operator]
@@ -194,6 +230,7 @@ def cells(row: Row) -> dict[str, str]:
         "weights": number(row.get("weights")),
         "images/s": number(row.get("images_per_s")),
         "ms/image": number(row.get("ms_per_image"), 2),
+        "ms alone": number(row.get("single_ms"), 2),
         "epochs": number(row.get("epochs")),
         "seconds": number(row.get("seconds")),
     }

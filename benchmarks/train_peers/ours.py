@@ -2,12 +2,15 @@
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 from statistics import median
 
 from jobs import entry
 from model.config import TrainSettings
 from model.mixture import Mixture
+from model.runtimes import NETWORK_ONNX
+from model.tracking import bundle_of
 from pipelines.manifest import open_dataset
 from pipelines.settings import read
 
@@ -23,6 +26,7 @@ def main() -> None:
     parser.add_argument("--minutes", required=True, type=float)
     parser.add_argument("--seed", required=True, type=int)
     parser.add_argument("--experiment", required=True)
+    parser.add_argument("--onnx", type=Path, metavar="FILE", help="a copy of the network")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     args = parser.parse_args()
     limits = [f"train.minutes={args.minutes}", f"train.epochs={EPOCHS}", f"train.seed={args.seed}", "train.steps_per_call=2"]
@@ -39,6 +43,9 @@ def main() -> None:
     result = train(data, settings, args.config.stem, args.output)
     if result is None:
         raise SystemExit(f"error: {args.output} holds a finished run")
+    if args.onnx:
+        with bundle_of(result.registered.uri) as bundle:
+            shutil.copy(bundle / NETWORK_ONNX, args.onnx)
     history, scores = result.trained.history, result.evaluation.scores
     found = {
         "run_id": result.run_id,
