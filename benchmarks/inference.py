@@ -10,18 +10,16 @@ are left out. The median counts, and the 95th percentile shows what else the mac
 """
 
 import argparse
-import os
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.measure import machine, versions
+from benchmarks.readings import TURN, Read, cores, random_images, readings
 from benchmarks.tables import bar, bar_lines, number, table, write_result
 from jobs import entry
 from model.config import TrainSettings
@@ -36,9 +34,7 @@ BARS = {"default": 6.0, "fast": 2.0}
 SHARE = 0.5  # of TensorFlow's time for a single image
 BATCH, CORES = 32, 2
 BATCH_BARS = {"default": 400.0, "fast": 1500.0}  # images/s
-WARMUP, TURN = 20, 50
 ONNX, INT8, TENSORFLOW = "onnxruntime", "onnxruntime, 8 bits", "TensorFlow"
-Read = Callable[[], Any]  # of one image, always the same
 Row = dict[str, Any]
 
 
@@ -52,7 +48,7 @@ def main() -> None:
             for preset in args.presets:
                 for shape in SHAPES:
                     weights, readers = prepare(preset, shape, Path(work))
-                    found = measure(readers, args.images)
+                    found = readings(readers, args.images)
                     rows += [summary((preset, shape, weights), runtime, found[runtime]) for runtime in readers]
         with cores(CORES) as count:
             for preset in args.presets:
@@ -64,44 +60,28 @@ def main() -> None:
     print("\n".join([*tables, "", *bar_lines(result["bars"]), "", told]))
 
 
-@contextmanager
-def cores(count: int) -> Iterator[int]:
-    """This process has `count` cores, or as many as there are: how many is given."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield min(count, os.cpu_count() or 1)
-        return
-    had = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, sorted(had)[:count])
-    try:
-        yield min(count, len(had))
-    finally:
-        os.sched_setaffinity(0, had)
-
-
 def prepare(preset: str, shape: tuple[int, int, int], work: Path) -> tuple[int, dict[str, Read]]:
     """The number of weights of a preset's network, and what reads an image with it, by runtime."""
     import tensorflow as tf
 
     from model import heads
     from model.exports import onnx
+    from model.exports.about import PLAIN
     from model.networks import build
-    from model.onnx import write_onnx
-    from model.runtimes import open_onnx
 
     settings = read(TrainSettings, ROOT / f"conf/train/{preset}.yaml")
     network = heads.reader(build(settings.network, shape, CHARACTERS, LONGEST))
-    file = _file(preset, shape, work)
-    write_onnx(network, file)
-    small = file.with_suffix(".int8.onnx")
-    onnx.write(network, "", small, onnx.INT8[0], random_images((BATCH, *shape)))
+    plain, small = _file(preset, shape, work), work / "int8.onnx"
+    for file, quantisation in ((plain, PLAIN), (small, onnx.INT8[0])):
+        onnx.write(network, "", file, quantisation, random_images((BATCH, *shape)))
     traced = tf.function(
         lambda images: network(tf.cast(images, tf.float32), training=False),
         input_signature=[tf.TensorSpec((None, *shape), tf.uint8)],
     )
-    plain, quantised, image = open_onnx(file, threads=1), open_onnx(small, threads=1), random_images((1, *shape))
+    image, read_plain, read_small = random_images((1, *shape)), onnx.load(plain), onnx.load(small)
     readers: dict[str, Read] = {
-        ONNX: lambda: plain(image),
-        INT8: lambda: quantised(image),
+        ONNX: lambda: read_plain(image),
+        INT8: lambda: read_small(image),
         TENSORFLOW: lambda: traced(image).numpy(),
     }
     return network.count_params(), readers
@@ -117,27 +97,7 @@ def batch_ms(preset: str, shape: tuple[int, int, int], work: Path, threads: int)
 
     read = open_onnx(_file(preset, shape, work), threads)
     images = random_images((BATCH, *shape))
-    return measure({"": lambda: read(images)}, TURN)[""]
-
-
-def measure(readers: Mapping[str, Read], count: int) -> dict[str, list[float]]:
-    """The ms of each of `count` readings or more, by reader; they take turns of TURN."""
-    ms: dict[str, list[float]] = {name: [] for name in readers}
-    for reader in readers.values():
-        for _ in range(WARMUP):
-            reader()
-    while min(map(len, ms.values())) < count:
-        for name, reader in readers.items():
-            for _ in range(TURN):
-                began = time.perf_counter()
-                reader()
-                ms[name].append(1000 * (time.perf_counter() - began))
-    return ms
-
-
-def random_images(shape: tuple[int, ...]) -> np.ndarray:
-    """uint8 pixels."""
-    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    return readings({"": lambda: read(images)}, TURN)[""]
 
 
 def summary(network: tuple[str, tuple[int, int, int], int], runtime: str, ms: Sequence[float]) -> Row:

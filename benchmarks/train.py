@@ -21,15 +21,14 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
 from benchmarks import train_data
-from benchmarks.inference import Read, cores, random_images
-from benchmarks.inference import measure as measure_single
 from benchmarks.measure import machine, versions
+from benchmarks.readings import Read, cores, random_images, readings
 from benchmarks.rounds import NotRunError, about
 from benchmarks.tables import bar, bar_lines, number, table, write_result
 from benchmarks.train_peers.run import reported
@@ -78,10 +77,9 @@ def main() -> None:
                     rows[-1]["failure"] = str(error)
                 print(f"{name}: {system}: {_told(rows[-1])}", file=sys.stderr, flush=True)
                 _write(rows, args)
-        alone = single_ms({system: file for system in SYSTEMS if (file := _network(name, system)).is_file()})
-        for row in rows:
-            if row["dataset"] == name and not row["failure"]:
-                row["single_ms"] = alone.get(row["system"])
+        ours = [row for row in rows if row["dataset"] == name and row["system"] != PEER and not row["failure"]]
+        for row, ms in zip(ours, single_ms(ours), strict=True):
+            row["single_ms"] = ms
     result = _write(rows, args)
     notes = [*about(result), f"written to {RESULT.relative_to(ROOT)}"]
     rows.sort(key=lambda row: (DATASETS.index(row["dataset"]), SYSTEMS.index(row["system"])))
@@ -118,25 +116,22 @@ def measure(system: str, place: Place, args: argparse.Namespace) -> Row:
     if count.rejected:  # it would be judged on other rows than the others
         raise NotRunError(f"{count.rejected} of {count.listed} images are none for it: {next(iter(count.examples.values()))}")
     shown = {split: dataset.manifest.splits[split] for split in ("train", "val", "test")}
-    return {"rows": shown} | (_peer(dataset, place, args) if system == PEER else _ours(system, dataset, place, args))
+    about_it = {"rows": shown, "image": [*dataset.manifest.image_shape]}
+    return about_it | (_peer(dataset, place, args) if system == PEER else _ours(system, dataset, place, args))
 
 
-def single_ms(networks: Mapping[str, Path]) -> dict[str, float]:
-    """The median ms of a single image on one core through onnxruntime, by system; the systems take turns."""
+def single_ms(rows: Sequence[Row]) -> list[float]:
+    """The median ms of a single image on one core through onnxruntime, by row; their networks take turns."""
     with cores(1):
-        found = measure_single({system: _reader(file) for system, file in networks.items()}, SINGLE) if networks else {}
-    return {system: median(ms) for system, ms in found.items()}
+        found = readings({row["contender"]: _reader(row) for row in rows}, SINGLE)
+    return [median(found[row["contender"]]) for row in rows]
 
 
-def _reader(file: Path) -> Read:
-    import onnxruntime
+def _reader(row: Row) -> Read:
+    from model.runtimes import open_onnx
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    (asked,) = session.get_inputs()
-    given = {asked.name: random_images((1, *asked.shape[1:]))}
-    return lambda: session.run(None, given)
+    read, image = open_onnx(_network(row["dataset"], row["system"]), threads=1), random_images((1, *row["image"]))
+    return lambda: read(image)
 
 
 def _network(dataset: str, system: str) -> Path:

@@ -13,7 +13,8 @@ from benchmarks import accuracy, train_data
 from benchmarks.doctor import label, swap
 from benchmarks.doctor import summaries as doctor_rows
 from benchmarks.inference import bars as inference_bars
-from benchmarks.inference import batch_summary, measure, summary
+from benchmarks.inference import batch_summary, summary
+from benchmarks.readings import readings
 from benchmarks.train import FAST, OURS, PEER, PUBLISHED, bars, cells
 from benchmarks.train_peers.fast_plate_ocr import plates
 from pipelines.manifest import open_dataset
@@ -71,7 +72,7 @@ def test_bars_of_inference():
 def test_readers_take_turns():
     seen: list[str] = []
     readers = {name: lambda name=name: seen.append(name) for name in "ab"}
-    ms = measure(readers, 60)
+    ms = readings(readers, 60)
     assert {name: len(found) for name, found in ms.items()} == {"a": 100, "b": 100}
     assert seen[40:140] == ["a"] * 50 + ["b"] * 50  # after the warm-up
 
