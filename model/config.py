@@ -22,12 +22,16 @@ Factors = Annotated[tuple[Factor, Factor], AfterValidator(_ascending)]
 class CrnnSettings(Settings):
     """Ours. `widths` are the channels of the convolution stages; `depth` sequence layers of `units` follow.
 
+    The first stage are two full convolutions. The others have a residual block of `convolutions`, the last one `last_blocks`.
+
     `head: positions` reads one character at each of `positions` places (None: as many as the longest label has), `joint`
     also trains CTC's, whose loss counts `ctc_weight` times.
     """
 
     name: Literal["crnn"] = "crnn"
-    widths: tuple[PositiveInt, ...] = Field(default=(24, 48, 72), min_length=2, max_length=6)
+    widths: tuple[PositiveInt, ...] = Field(default=(16, 64, 128), min_length=2, max_length=6)
+    convolutions: Literal["full", "separable"] = "separable"
+    last_blocks: int = Field(default=2, ge=1)
     sequence: Literal["conv", "lstm"] = "conv"
     units: int = Field(default=128, ge=2)
     depth: int = Field(default=2, ge=0)
@@ -152,7 +156,7 @@ class OptimiserSettings(Settings):
     minutes: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     batch_size: int = Field(default=16, ge=1)
     optimizer: Literal["adamw", "adam", "sgd", "adadelta"] = "adamw"
-    learning_rate: float = Field(default=2e-3, gt=0, allow_inf_nan=False)
+    learning_rate: float = Field(default=3e-3, gt=0, allow_inf_nan=False)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     beta_2: float = Field(default=0.99, ge=0, lt=1)
     schedule: Literal["cosine", "constant", "plateau"] = "cosine"

@@ -30,6 +30,9 @@ def images(shape=(16, 32, 1), count=2) -> np.ndarray:
         ((8, 200, 1), {"widths": (2, 2, 2, 2, 2, 2)}, 50),  # more stages than the height can be halved
         ((17, 33, 1), {"sequence": "lstm"}, 8),
         ((31, 35, 1), {}, 9),
+        ((48, 160, 1), {"convolutions": "full"}, 40),
+        ((48, 160, 1), {"convolutions": "full", "last_blocks": 2}, 40),
+        ((8, 200, 1), {"widths": (2, 2, 2, 2, 2, 2), "last_blocks": 3}, 50),
     ],
 )
 def test_a_quarter_of_the_width_are_time_steps(shape, changes, frames):
@@ -39,6 +42,22 @@ def test_a_quarter_of_the_width_are_time_steps(shape, changes, frames):
     assert logits.shape == (2, frames, 6)
     assert logits.dtype == np.float32
     assert np.isfinite(logits).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "weights"),
+    [
+        # To the stage's width, 4 -> 6, and blocks of two convolutions, each with 4 values of normalisation for a channel.
+        ({"convolutions": "full", "last_blocks": 1}, (9 * 24 + 24) + 2 * (9 * 36 + 24)),
+        ({"convolutions": "full", "last_blocks": 2}, (9 * 24 + 24) + 4 * (9 * 36 + 24)),
+        ({"convolutions": "separable", "last_blocks": 1}, (24 + 24) + 2 * (9 * 6 + 24 + 36 + 24)),
+        ({"convolutions": "separable", "last_blocks": 3}, (24 + 24) + 6 * (9 * 6 + 24 + 36 + 24)),
+    ],
+)
+def test_the_weights_of_a_stage(changes, weights):
+    stem = (25 * 4 + 16) + (9 * 16 + 16)
+    rest = (2 * 6 * 8 + 32) + (3 * 64 + 32) + (8 * 6 + 6)  # two rows to one, a sequence layer, logits of 5 characters and blank
+    assert network(**changes).count_params() == stem + weights + rest
 
 
 @pytest.mark.parametrize("sequence", ["conv", "lstm"])
