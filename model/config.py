@@ -35,7 +35,7 @@ class CrnnSettings(Settings):
     sequence: Literal["conv", "lstm"] = "conv"
     units: int = Field(default=128, ge=2)
     depth: int = Field(default=2, ge=0)
-    dropout: float = Field(default=0.1, ge=0, lt=1)
+    dropout: float = Field(default=0.3, ge=0, lt=1)
     head: Literal["ctc", "positions", "joint"] = "ctc"
     positions: int | None = Field(default=None, ge=1)
     ctc_weight: float = Field(default=0.5, gt=0, allow_inf_nan=False)
@@ -156,7 +156,7 @@ class OptimiserSettings(Settings):
     minutes: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     batch_size: int = Field(default=16, ge=1)
     optimizer: Literal["adamw", "adam", "sgd", "adadelta"] = "adamw"
-    learning_rate: float = Field(default=3e-3, gt=0, allow_inf_nan=False)
+    learning_rate: float = Field(default=2e-3, gt=0, allow_inf_nan=False)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     beta_2: float = Field(default=0.99, ge=0, lt=1)
     schedule: Literal["cosine", "constant", "plateau"] = "cosine"
@@ -165,7 +165,7 @@ class OptimiserSettings(Settings):
     plateau_patience: int = Field(default=4, ge=1)
     plateau_factor: float = Field(default=0.5, gt=0, lt=1)
     plateau_floor: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    weight_decay: float = Field(default=0.01, ge=0)
+    weight_decay: float = Field(default=0.05, ge=0)
     clip_norm: float = Field(default=1.0, gt=0)
     accumulate: int = Field(default=1, ge=1, le=64)
     ema: float | None = Field(default=None, gt=0, lt=1)

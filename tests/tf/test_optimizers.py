@@ -63,7 +63,7 @@ def test_the_factor_lowers_the_rate():
 
 @pytest.mark.parametrize(
     ("name", "kind", "decay"),
-    [("adamw", "AdamW", 0.01), ("adam", "Adam", None), ("sgd", "SGD", 0.01), ("adadelta", "Adadelta", None)],
+    [("adamw", "AdamW", 0.05), ("adam", "Adam", None), ("sgd", "SGD", 0.05), ("adadelta", "Adadelta", None)],
 )
 def test_optimisers(name, kind, decay):
     optimizer = make_optimizer(OptimiserSettings(optimizer=name), 10)
