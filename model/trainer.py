@@ -22,6 +22,7 @@ from model.loader import open_loader
 from model.metrics import Scores
 from model.mixture import Mixture
 from model.networks import build
+from model.normalization import fused
 from model.optimizers import make_optimizer
 from model.precision import computing_in, precision_for
 from model.steps import NONE, Batch, Steps
@@ -84,7 +85,7 @@ class Trainer:
         policy = precision_for(train.precision)
         self._build = lambda: build(settings.network, mixture.image_shape, len(mixture.charset), mixture.longest)
         with strategy.scope(), computing_in(policy):
-            self.model = self._build()
+            self.model = fused(self._build())
             self._factor = keras.Variable(1.0, trainable=False, name="factor") if train.schedule == "plateau" else None
             # the share of `train.minutes` that is gone: the schedule follows it
             self._spent = keras.Variable(0.0, trainable=False, name="spent") if train.minutes else None
@@ -296,11 +297,9 @@ class Trainer:
                 average.assign(weight.numpy())
 
     def _best(self, checkpoints: Checkpoints, best: Epoch) -> keras.Model:
-        """The model with the weights of the best epoch, or one like it that computes in float32."""
+        """The network with the weights of the best epoch, of Keras's own layers and computing in float32."""
         groups = {"weights": self.model.weights}
         self._put(checkpoints.load_best(best.epoch, groups) if self._cluster.chief else {}, groups)
-        if all(layer.compute_dtype == "float32" for layer in self.model.layers):
-            return heads.reader(self.model)
         with computing_in("float32"):
             plain = self._build()
         plain.set_weights(self.model.get_weights())

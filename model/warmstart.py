@@ -18,8 +18,9 @@ Pair = tuple[keras.layers.Layer, keras.layers.Layer]
 def warm_start(network: keras.Model, head: str, charset: Charset, uri: str) -> str:
     """Puts what fits of the model at `uri` into `network`, and returns a line that says what is kept and what is new.
 
-    Kept are layers of the same kind and shape, in the same order, and of those that tell the classes the weights of each
-    character that both alphabets have, and of the blank. Raises DataError where there is no such model or nothing fits.
+    Kept are layers whose weights have the same names and shapes, in the same order, and of those that tell the classes the
+    weights of each character that both alphabets have, and of the blank. Raises DataError where there is no such model or
+    nothing fits.
     """
     from model import tracking  # imports MLflow, which a training that starts anew does not wait for
 
@@ -55,9 +56,12 @@ def _classes(layer: keras.layers.Layer) -> bool:
 
 
 def _same(ours: list[keras.layers.Layer], theirs: list[keras.layers.Layer]) -> Iterator[Pair]:
-    """Layers of the same kind and shapes that follow one another in both networks: names are counted up in each process."""
+    """Layers with weights of the same names and shapes that follow one another in both networks.
+
+    Names of layers are counted up in each process.
+    """
     mine, others = (
-        [(type(layer).__name__, *(tuple(w.shape) for w in layer.weights)) for layer in one] for one in (ours, theirs)
+        [tuple((weight.name, *weight.shape) for weight in layer.weights) for layer in one] for one in (ours, theirs)
     )
     for first, other, count in SequenceMatcher(None, mine, others, autojunk=False).get_matching_blocks():
         yield from zip(ours[first : first + count], theirs[other : other + count], strict=True)
