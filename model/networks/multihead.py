@@ -11,10 +11,9 @@ def build(settings: MultiheadSettings, image_shape: tuple[int, int, int], charac
     """(N, H, W, C) pixels in 0 to 255 -> (N, P, characters + 1) float32 logits."""
     image, x = image_in(image_shape)
     for place, width in enumerate(settings.widths, start=1):
-        x = convolution(x, width)
+        x = pooled(convolution(x, width))
         if settings.batch_norm == "each" or (settings.batch_norm == "last" and place == len(settings.widths)):
             x = layers.BatchNormalization()(x)
-        x = pooled(x)
     x = layers.Dropout(settings.dropout)(layers.Flatten()(x))
     branches = []
     for _ in range(settings.positions or longest):
