@@ -49,6 +49,28 @@ def test_a_preset_builds_its_network(name, data, characters, longest, weights, o
     assert reader(network).output_shape == (None, *output)
 
 
+@pytest.mark.parametrize(
+    ("name", "trunk"),
+    [
+        ("multihead_rgb", 3 * ["Conv2D", "MaxPooling2D"] + ["Flatten", "Dropout"]),
+        ("letter_cnn", 2 * ["Conv2D", "MaxPooling2D"] + ["Flatten", "Dropout"]),
+        ("multihead_gray", 3 * ["Conv2D", "MaxPooling2D"] + ["BatchNormalization", "Flatten"]),
+        (
+            "deep_multihead",
+            4 * (2 * ["Conv2D", "BatchNormalization", "Activation"] + ["MaxPooling2D", "Dropout"])
+            + ["Conv2D", "BatchNormalization", "Activation", "GlobalAveragePooling2D", "Dropout"],
+        ),
+    ],
+)
+def test_a_recipes_layers_come_in_its_order(name, trunk):
+    """multihead_gray, with its normalisation before the last pooling, learned nothing at all."""
+    shape = read(IngestSettings, CONF / "ingest" / f"{name}.yaml").image.shape
+    network = build(preset(name).network, shape, 10, 1 if name == "letter_cnn" else 5)
+    first, scaled, *layers = (type(layer).__name__ for layer in network.layers)
+    assert (first, scaled) == ("InputLayer", "Rescaling")
+    assert layers[: len(trunk)] == trunk
+
+
 @pytest.fixture(scope="module")
 def letters(tmp_path_factory, loop, noise):
     """Single characters: noise by the name of A.png, A.1.png, ..."""
