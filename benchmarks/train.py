@@ -109,7 +109,7 @@ def measure(system: str, place: Place, args: argparse.Namespace) -> Row:
     """What a system came to. Raises NotRunError."""
     place.work.mkdir()
     try:
-        dataset = train_data.ingested(place.images, OURS if system == PEER else system, place.work / "shards")
+        dataset = train_data.ingested(place.images, OURS if system == PEER else system, place.work / "shards", args.seed)
     except DataError as error:
         raise NotRunError(str(error)) from None
     count = dataset.manifest.accounting
@@ -242,7 +242,7 @@ def _arguments() -> argparse.Namespace:
     options.add_argument("--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS, metavar="NAME", help=" ".join(SYSTEMS))
     options.add_argument("--data", type=Path, default=ROOT / "../shared/data", metavar="DIR", help="folder of the zips")
     options.add_argument("--count", type=int, default=0, help="images of a made dataset (default: as many as it has)")
-    options.add_argument("--seed", type=int, default=0, help="of trainings and made images")
+    options.add_argument("--seed", type=int, default=0, help="of trainings, splits and made images")
     args = options.parse_args()
     missing = [name for name in args.datasets if name in train_data.ZIPS and not (args.data / train_data.ZIPS[name]).is_file()]
     if missing:

@@ -51,10 +51,12 @@ def drawn(settings: DrawingSettings, folder: Path) -> Path:
     return folder
 
 
-def ingested(images: Path, preset: str, output: Path) -> Dataset:
-    """The images as the ingest preset of a system has them."""
+def ingested(images: Path, preset: str, output: Path, seed: int) -> Dataset:
+    """The images as the ingest preset of a system has them; each `seed` splits them in another way."""
     config = ROOT / f"conf/ingest/{preset}.yaml"
-    settings = read(IngestSettings, config if config.is_file() else ROOT / "conf/ingest/default.yaml", SAME)
+    settings = read(
+        IngestSettings, config if config.is_file() else ROOT / "conf/ingest/default.yaml", (*SAME, f"split.salt=bench-{seed}")
+    )
     return ingest(str(images), str(output), settings, PoolRunner).dataset
 
 

@@ -97,14 +97,16 @@ def test_errors_among_the_first_rows():
 
 def test_every_system_gets_the_same_rows(tmp_path, noise):
     with zipfile.ZipFile(tmp_path / "text5-200x50.zip", "w") as archive:
-        for number in range(20):
+        for number in range(60):
             archive.writestr(f"text5/a{number:04d}.png", noise(number))
     images = train_data.images_of("text5", tmp_path, 0, 0, tmp_path / "images")
     presets = ("default", "multihead_rgb", "deep_multihead")
-    datasets = [train_data.ingested(images, preset, tmp_path / preset) for preset in presets]
+    datasets = [train_data.ingested(images, preset, tmp_path / preset, 0) for preset in presets]
     assert len({dataset.manifest.image_shape for dataset in datasets}) == 3
     splits = [{split: train_data.labels_of(dataset, split) for split in ("train", "val", "test")} for dataset in datasets]
     assert splits[0] == splits[1] == splits[2]
+    other = train_data.ingested(images, "default", tmp_path / "other", 1)
+    assert train_data.labels_of(other, "test") != splits[0]["test"]
     folder = train_data.write_annotations(datasets[0], images, tmp_path / "annotations")
     with (folder / "test.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
