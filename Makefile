@@ -94,7 +94,7 @@ bench-trainer: $(READY)  ## the training loop beside keras.Model.fit on data in 
 bench-train: $(READY) .venv-bench/.ready  ## presets and a peer, each for the same time [BUDGET=600 DATASETS="text5 digits4 made captcha36" SYSTEMS="default fast ..." ARGS="--data DIR ..."]
 	python -m benchmarks.train $(if $(BUDGET),--budget '$(BUDGET)') $(if $(DATASETS),--datasets $(DATASETS)) $(if $(SYSTEMS),--systems $(SYSTEMS)) $(ARGS)
 
-bench-accuracy: $(READY)  ## what the default preset reads of unseen images: real ones, letters, made text; hours [PARTS="text5 letters ..." ARGS="..."]
+bench-accuracy: $(READY)  ## what our presets read of unseen images: real ones, letters, made text; hours [PARTS="text5 letters ..." ARGS="..."]
 	python -m benchmarks.accuracy $(if $(PARTS),--parts $(PARTS)) $(ARGS)
 
 bench-inference: $(READY)  ## ms of single images and images/s of batches, through onnxruntime and TensorFlow [ARGS="--images 500 ..."]

@@ -49,6 +49,8 @@ def restart_for_training() -> None:
 
 def load_tensorflow() -> None:
     """Imports TensorFlow without the start-up notes that it writes past Python's own logging; an error still shows them."""
+    import model  # noqa: F401  (which says how)
+
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as notes:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
+import model  # noqa: F401  (before tensorflow is imported: it says how)
 from pipelines.groups import GroupResult
 from pipelines.ingest import Facts
 from pipelines.pool import PoolRunner
