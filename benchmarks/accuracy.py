@@ -12,7 +12,7 @@ digits4     three splits by the shares of the ingest, 10 minutes
 digits4-20  the first of them, 20 minutes
 letters     single characters of A-Z and 0-9, 60,000 drawn (a twentieth validates, a twentieth judges), 10 minutes, three
             seeds, each with its own drawing; `fast` with a head of one position, batches of 32, and without augmentation,
-            which hides what tells 0 from O: the thickness of their strokes
+            which hides the little that tells 0 from O
 captcha36   4 characters of A-Z and 0-9, 192x64, 250,000 drawn, 20 minutes, once
 
 Each training is that of `make train` with train.minutes and the preset `default` unless another is named: time for drawing and
