@@ -7,8 +7,9 @@ What was measured of other datasets and systems stays in the result, each row wi
 
 Datasets: text5 and digits4 from the zips in --data; made, 12,000 drawn images of 62 characters, 4 to 6 a label; captcha36,
 150,000 drawn of A-Z and 0-9, 4 a label, 192x64. Each system ingests them as its own preset in conf/ingest/ has it, with the
-same split of rows. The time is that of training and validation, from the first step on. It may be passed by one validation; the
-published presets may end before, by their own early stopping. exact match and CER are those of the test split. images/s is the
+same split of rows, which --seed decides, and TensorFlow computes with oneDNN for each, as `model` has it. The time is that of
+training and validation, from the first step on. It may be passed by one validation; the published presets may end before, by
+their own early stopping. exact match and CER are those of the test split. images/s is the
 median of the epochs (fast-plate-ocr's with its validation). Inference is without preprocessing: ms/image in batches of 128
 through TensorFlow, ms alone of single images through onnxruntime on one core, where a dataset's networks take turns (not
 fast-plate-ocr's: in its own export is an operation, Erfc, that onnxruntime lacks). fast-plate-ocr's schedule goes by epochs: as

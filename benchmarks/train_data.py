@@ -54,9 +54,9 @@ def drawn(settings: DrawingSettings, folder: Path) -> Path:
 def ingested(images: Path, preset: str, output: Path, seed: int) -> Dataset:
     """The images as the ingest preset of a system has them; each `seed` splits them in another way."""
     config = ROOT / f"conf/ingest/{preset}.yaml"
-    settings = read(
-        IngestSettings, config if config.is_file() else ROOT / "conf/ingest/default.yaml", (*SAME, f"split.salt=bench-{seed}")
-    )
+    if not config.is_file():
+        config = ROOT / "conf/ingest/default.yaml"
+    settings = read(IngestSettings, config, (*SAME, f"split.salt=bench-{seed}"))
     return ingest(str(images), str(output), settings, PoolRunner).dataset
 
 

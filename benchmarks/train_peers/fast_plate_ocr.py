@@ -140,5 +140,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "1"}  # the second as ours has it
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     main()
