@@ -22,7 +22,8 @@ Factors = Annotated[tuple[Factor, Factor], AfterValidator(_ascending)]
 class CrnnSettings(Settings):
     """Ours. `widths` are the channels of the convolution stages; `depth` sequence layers of `units` follow.
 
-    The first stage are two full convolutions. The others have a residual block of `convolutions`, the last one `last_blocks`.
+    The first stage, the `stem`, is a full convolution and one that is full or separable. The others have a residual block of
+    `convolutions`, the last one `last_blocks`.
 
     `head: positions` reads one character at each of `positions` places (None: as many as the longest label has), `joint`
     also trains CTC's, whose loss counts `ctc_weight` times.
@@ -30,6 +31,7 @@ class CrnnSettings(Settings):
 
     name: Literal["crnn"] = "crnn"
     widths: tuple[PositiveInt, ...] = Field(default=(16, 64, 128), min_length=2, max_length=6)
+    stem: Literal["full", "separable"] = "full"
     convolutions: Literal["full", "separable"] = "separable"
     last_blocks: int = Field(default=2, ge=1)
     sequence: Literal["conv", "lstm"] = "conv"

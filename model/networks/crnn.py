@@ -30,7 +30,7 @@ def build(settings: CrnnSettings, image_shape: tuple[int, int, int], characters:
     image = keras.Input(image_shape, name="image")
     x = layers.LayerNormalization(axis=[1, 2, 3], center=False, scale=False, epsilon=1.0)(image)
     x = _conv(x, first, size=5, strides=2)
-    x = _conv(x, first)
+    x = _separable(x, first) if settings.stem == "separable" else _conv(x, first)
     x = layers.MaxPooling2D(2)(x)
     separable = settings.convolutions == "separable"
     for stage, width in enumerate(rest, start=1):

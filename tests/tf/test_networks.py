@@ -30,6 +30,7 @@ def images(shape=(16, 32, 1), count=2) -> np.ndarray:
         ((8, 200, 1), {"widths": (2, 2, 2, 2, 2, 2)}, 50),  # more stages than the height can be halved
         ((17, 33, 1), {"sequence": "lstm"}, 8),
         ((31, 35, 1), {}, 9),
+        ((48, 160, 1), {"stem": "separable"}, 40),
         ((48, 160, 1), {"convolutions": "full"}, 40),
         ((48, 160, 1), {"convolutions": "full", "last_blocks": 2}, 40),
         ((8, 200, 1), {"widths": (2, 2, 2, 2, 2, 2), "last_blocks": 3}, 50),
@@ -58,6 +59,14 @@ def test_the_weights_of_a_stage(changes, weights):
     stem = (25 * 4 + 16) + (9 * 16 + 16)
     rest = (2 * 6 * 8 + 32) + (3 * 64 + 32) + (8 * 6 + 6)  # two rows to one, a sequence layer, logits of 5 characters and blank
     assert network(**changes).count_params() == stem + weights + rest
+
+
+@pytest.mark.parametrize(
+    ("stem", "weights"),
+    [("full", 9 * 16 + 16), ("separable", (9 * 4 + 16) + (16 + 16))],  # each with 4 values of normalisation for a channel
+)
+def test_the_weights_of_the_stem(stem, weights):
+    assert network(stem=stem).count_params() - network().count_params() == weights - (9 * 16 + 16)
 
 
 @pytest.mark.parametrize("sequence", ["conv", "lstm"])
