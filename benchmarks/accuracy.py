@@ -180,8 +180,8 @@ def _digits4_20(place: Place) -> Iterator[Trial]:
 
 def _letters(place: Place) -> Iterator[Trial]:
     settings = ("image.height=75", "image.width=50", "split.train=0.9", "split.val=0.05", "split.test=0.05")
+    made = {"count": 60_000, "alphabet": train_data.CAPITALS, "length": (1, 1), "size": (50, 75)}
     for run in range(place.runs):
-        made = {"count": 60_000, "alphabet": train_data.CAPITALS, "length": (1, 1), "size": (50, 75)}
         drawing = DrawingSettings(**made, seed=FIRST_UNSEEN + run)
         shards = _drawn(place._replace(work=place.work / f"drawn-{run}"), drawing, settings)
         yield Trial(shards, 10, LETTERS, preset="fast")

@@ -3,7 +3,7 @@
 After Shi et al. 2015 (CRNN), made for CTC to start early on two cores. What decided that, measured on faint digits: sequence
 layers that look at their neighbours only (after 60 s 90% read exactly, where a BiLSTM reads nothing after 160 s). Separable
 convolutions (Howard et al. 2017, arXiv 1704.04861) take less than half the time of full ones for an image, and on made images
-read as much after ten minutes of training; the first stage stays full (benchmarks/RESULTS.md has the trials).
+read as much after ten minutes of training; the first of all stays full (benchmarks/RESULTS.md has the trials).
 
 The head of positions: for each a learned slot looks over all time steps (cross-attention, Vaswani et al. 2017, arXiv
 1706.03762), as in the parallel decoder of Fang et al. 2021 (ABINet, arXiv 2103.06495).
@@ -30,7 +30,7 @@ def build(settings: CrnnSettings, image_shape: tuple[int, int, int], characters:
     image = keras.Input(image_shape, name="image")
     x = layers.LayerNormalization(axis=[1, 2, 3], center=False, scale=False, epsilon=1.0)(image)
     x = _conv(x, first, size=5, strides=2)
-    x = _separable(x, first) if settings.stem == "separable" else _conv(x, first)
+    x = (_separable if settings.stem == "separable" else _conv)(x, first)
     x = layers.MaxPooling2D(2)(x)
     separable = settings.convolutions == "separable"
     for stage, width in enumerate(rest, start=1):

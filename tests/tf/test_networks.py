@@ -61,12 +61,9 @@ def test_the_weights_of_a_stage(changes, weights):
     assert network(**changes).count_params() == stem + weights + rest
 
 
-@pytest.mark.parametrize(
-    ("stem", "weights"),
-    [("full", 9 * 16 + 16), ("separable", (9 * 4 + 16) + (16 + 16))],  # each with 4 values of normalisation for a channel
-)
-def test_the_weights_of_the_stem(stem, weights):
-    assert network(stem=stem).count_params() - network().count_params() == weights - (9 * 16 + 16)
+def test_the_weights_of_a_separable_stem():
+    full, separable = 9 * 16 + 16, (9 * 4 + 16) + (16 + 16)  # each with 4 values of normalisation for a channel
+    assert network(stem="separable").count_params() - network(stem="full").count_params() == separable - full
 
 
 @pytest.mark.parametrize("sequence", ["conv", "lstm"])
