@@ -11,6 +11,7 @@ import csv
 import json
 import math
 import os
+import random
 import string
 import subprocess
 import sys
@@ -69,7 +70,7 @@ def train(folder: Path, output: Path, share: float, epochs: int, seed: int) -> t
     Raises SystemExit where it failed.
     """
     settings = {name: folder / file for name, file in SETTINGS.items()}
-    tables = {name: beginning(folder / file, share) for name, file in TABLES.items()}
+    tables = {name: part_of(folder / file, share) for name, file in TABLES.items()}
     options = {**settings, **tables, "epochs": epochs, "seed": seed, "output-dir": output}
     command = [str(COMMAND), "train", *(word for name, value in options.items() for word in (f"--{name}", str(value)))]
     ended: list[float] = []
@@ -90,13 +91,13 @@ SETTINGS = {"model-config-file": "network.yaml", "plate-config-file": "plates.ya
 TABLES = {"annotations": "train.csv", "val-annotations": "val.csv"}
 
 
-def beginning(table: Path, share: float) -> Path:
-    """The table itself, or a new one beside it of this share of its rows, the first ones."""
+def part_of(table: Path, share: float) -> Path:
+    """The table itself, or a new one beside it of this share of its rows: any, as they stand in the order of paths."""
     if share >= 1:
         return table
     header, *rows = table.read_text(encoding="utf-8").splitlines(keepends=True)
     part = table.with_stem(f"{table.stem}-{share:.6f}")
-    part.write_text("".join([header, *rows[: math.ceil(share * len(rows))]]), encoding="utf-8")
+    part.write_text("".join([header, *random.Random(0).sample(rows, math.ceil(share * len(rows)))]), encoding="utf-8")
     return part
 
 
