@@ -189,7 +189,9 @@ class LoaderSettings(Settings):
     """`window` rows are held and shuffled together; `prefetch` batches are kept ready; `threads` read, and decode.
 
     Shards of remote datasets are kept in the folder `cache`, up to `cache_gib`; the least recently used go first.
-    `reader: petastorm` reads the same shards through petastorm.make_reader.
+    `reader: petastorm` reads the same shards through petastorm.make_reader. Rows with one of the characters `oversample`
+    (0O, say, which are hard to tell apart) are trained on `oversample_times` as often as the others; an epoch has as many rows
+    as before, so of the others it has fewer.
     """
 
     window: int = Field(default=8192, ge=1)
@@ -198,6 +200,8 @@ class LoaderSettings(Settings):
     reader: Literal["arrow", "petastorm"] = "arrow"
     cache: str = Field(default="~/.cache/glyphmill", min_length=1)
     cache_gib: float = Field(default=20.0, gt=0, allow_inf_nan=False)
+    oversample: str = ""
+    oversample_times: float = Field(default=6.0, ge=1, le=1000)
 
 
 class DeviceSettings(Settings):

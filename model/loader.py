@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import tensorflow as tf
@@ -49,7 +49,8 @@ class Loader:
 
     Each element is (image (B, H, W, C) uint8, label (B, L) int32 padded with Charset.PAD, length (B,) int32,
     weight (B,) float32); the last batches of an epoch are padded with rows of weight 0. Over all workers each row stands
-    once in an epoch (as often as its weight says, in a mixture), and batch `n` is the same whatever was read before.
+    once in an epoch, of a mixture's train split as often as its weight says, and where a seed shuffles that, as often as
+    `oversample` does. Batch `n` is the same whatever was read before.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Loader:
         """`batch_size` is that of all workers together; `seed` None keeps the rows in the order of the shards.
 
         The val and test splits are those of a mixture's first dataset. Raises SettingsError where a batch does not split
-        evenly over the workers.
+        evenly over the workers, and where a character to oversample is not in the alphabet.
         """
         if batch_size % cluster.workers:
             raise SettingsError(
@@ -86,6 +87,8 @@ class Loader:
         ]
         self._key = (taken.fingerprint, split, seed)
         self._settings, self._cluster, self._shuffle = settings, cluster, seed is not None
+        weights = _oversampling(settings, mixture) if split == "train" and self._shuffle else None
+        self._weigh = None if weights is None else partial(self._weights_of, weights)
         self._error: GlyphmillError | None = None
         self.batch_size = batch_size
         self.steps = order.steps(self.rows, self._local, cluster.workers)
@@ -131,7 +134,7 @@ class Loader:
     def ids(self, step: int) -> np.ndarray:
         """The row ids of this worker's part of batch `step`, counted through all epochs, in their order: (n,) int64.
 
-        Rows that pad the batch have none. Reads the column of ids alone.
+        Rows that pad the batch have none. Reads the column of ids alone, and labels where `oversample` asks for them.
         """
         epoch, index = divmod(step, self.steps)
         found = [np.empty(0, np.int64)]
@@ -157,7 +160,13 @@ class Loader:
             shuffle=self._shuffle,
             worker=self._cluster.index,
             workers=self._cluster.workers,
+            weigh=self._weigh,
         )
+
+    def _weights_of(self, weights: np.ndarray, piece: order.Piece) -> np.ndarray:
+        """By row of a piece the highest of its characters' `weights`, (n,) float64."""
+        labels = self._sources.facts(piece.group)[piece.start : piece.stop, :-2]
+        return weights[labels].max(axis=1)
 
     def _windows(self, epochs: int | None) -> Windows:
         return Windows(self._sources, self._plan, epochs, self._pool)
@@ -195,6 +204,17 @@ class Loader:
             np.concatenate([cut.images for cut in cuts], out=batch.images[:count])
             np.concatenate([cut.facts for cut in cuts], out=batch.facts[:count])
         return batch
+
+
+def _oversampling(settings: LoaderSettings, mixture: Mixture) -> np.ndarray | None:
+    """By class the weight of a row with that character, and a last one for what pads a label; None where all are the same."""
+    if not settings.oversample:
+        return None
+    alphabet = mixture.charset.alphabet
+    if strange := sorted(set(settings.oversample) - set(alphabet)):
+        shown = f"loader.oversample={settings.oversample}: {' '.join(strange)}"
+        raise SettingsError(f"{shown} not in the alphabet {alphabet}; take characters of it")
+    return np.array([settings.oversample_times if character in settings.oversample else 1.0 for character in alphabet] + [0.0])
 
 
 def _options() -> tf.data.Options:

@@ -1,15 +1,16 @@
-"""Which row comes when: pure functions of (fingerprint, seed, epoch), far from any reader.
+"""Which row comes when: pure functions of (fingerprint, seed, epoch) and, where rows have weights, of these.
 
 For every pass over a dataset its row groups are permuted and laid end to end; pass after pass they are the dataset's endless
 line. An epoch takes the next stretch of that line, and where there are several datasets their stretches are mixed, piece by
 piece. Each worker takes an equal stretch of the epoch. Within it, consecutive pieces form windows of about `window` rows,
-and the rows of a window are permuted.
+and the rows of a window are permuted. Where some rows weigh more than others, a window has these several times, and leaves
+out as many of the others.
 """
 
 import hashlib
 import math
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
@@ -47,12 +48,16 @@ class Source(NamedTuple):
 
 @dataclass(frozen=True)
 class EpochPlan:
-    """The order of one worker's rows in one epoch. Window `w` holds the rows at positions bounds[w] to bounds[w + 1]."""
+    """The order of one worker's rows in one epoch. Window `w` holds the rows at positions bounds[w] to bounds[w + 1].
+
+    `weigh` gives the weights of a piece's rows, (n,) float64 over 0, and may read for that; None: every row stands once.
+    """
 
     windows: tuple[tuple[Piece, ...], ...]
     bounds: tuple[int, ...]
     key: tuple[object, ...]
     shuffle: bool
+    weigh: Callable[[Piece], np.ndarray] | None = None
 
     @property
     def rows(self) -> int:
@@ -67,14 +72,18 @@ class EpochPlan:
             yield window, slice(start - first, last - first)
             start = last
 
-    def places(self, window: int) -> Iterator[tuple[Piece, np.ndarray]]:
-        """The pieces of a window, each with the places of its rows in the window's order, (n,) int64."""
-        place = np.argsort(self._order(window), kind="stable")
-        at = 0
-        for piece in self.windows[window]:
-            count = piece.stop - piece.start
-            yield piece, place[at : at + count]
-            at += count
+    def places(self, window: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """By piece of a window: row group, rows in it, never falling, and the places in the window's order at which they stand.
+
+        Both are (n,) int64. Without weights they are all rows of the piece.
+        """
+        order = self._order(window)
+        place = np.argsort(order, kind="stable")
+        _, rows = self._index(window)
+        pieces = self.windows[window]
+        ends = np.searchsorted(order[place], np.cumsum([piece.stop - piece.start for piece in pieces]))
+        for piece, mine in zip(pieces, np.split(place, ends[:-1]), strict=True):
+            yield piece.group, rows[order[mine]], mine
 
     def slice(self, start: int, stop: int) -> list[Rows]:
         """The rows at positions start to stop of the epoch, window by window; positions past the end are left out."""
@@ -87,7 +96,13 @@ class EpochPlan:
 
     def _order(self, window: int) -> np.ndarray:
         size = self.bounds[window + 1] - self.bounds[window]
-        return permutation(size, *self.key, window) if self.shuffle else np.arange(size)
+        if not self.shuffle:
+            return np.arange(size)
+        order = permutation(size, *self.key, window)
+        if self.weigh is None:
+            return order
+        weights = np.concatenate([self.weigh(piece) for piece in self.windows[window]])
+        return drawn(weights, *self.key, window, "weights")[order]
 
     def _index(self, window: int) -> tuple[np.ndarray, np.ndarray]:
         pieces = self.windows[window]
@@ -100,8 +115,22 @@ def permutation(size: int, *key: object) -> np.ndarray:
 
     Sorting raw words keeps to what NumPy promises (bit generators are stable, distributions are not: NEP 19).
     """
-    seed = int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:16], "big")
-    return np.argsort(np.random.PCG64(seed).random_raw(size), kind="stable")
+    return np.argsort(_bits(key).random_raw(size), kind="stable")
+
+
+def drawn(weights: np.ndarray, *key: object) -> np.ndarray:
+    """n indices of `weights` (n,), never falling, each as often as its share of their sum says, up to rounding: (n,) int64.
+
+    Systematic sampling (Madow & Madow 1944): evenly spaced points over the sum, from a start that depends on `key` alone.
+    """
+    sums = np.cumsum(weights, dtype=np.float64)
+    start = int(_bits(key).random_raw()) / 2**64
+    found = np.searchsorted(sums, (np.arange(len(weights)) + start) * (sums[-1] / len(weights)), side="right")
+    return np.minimum(found, len(weights) - 1)  # the last point may be rounded up to the sum
+
+
+def _bits(key: tuple[object, ...]) -> np.random.PCG64:
+    return np.random.PCG64(int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:16], "big"))
 
 
 def epoch_line(sources: Sequence[Source], epoch: int, key: tuple[object, ...], *, shuffle: bool = True) -> list[Piece]:
@@ -142,9 +171,16 @@ def _cut(line: Sequence[Piece], start: int, stop: int) -> list[Piece]:
 
 
 def epoch_plan(
-    line: Sequence[Piece], key: tuple[object, ...], *, window: int, shuffle: bool = True, worker: int = 0, workers: int = 1
+    line: Sequence[Piece],
+    key: tuple[object, ...],
+    *,
+    window: int,
+    shuffle: bool = True,
+    worker: int = 0,
+    workers: int = 1,
+    weigh: Callable[[Piece], np.ndarray] | None = None,
 ) -> EpochPlan:
-    """The plan of `worker` for the line of an epoch. Over all workers each of its rows stands exactly once."""
+    """The plan of `worker` for the line of an epoch. Over all workers each of its rows stands exactly once, or as it weighs."""
     total = sum(piece.stop - piece.start for piece in line)
     windows: list[list[Piece]] = []
     held = window
@@ -155,7 +191,7 @@ def epoch_plan(
         windows[-1].append(piece)
         held += piece.stop - piece.start
     counts = (sum(piece.stop - piece.start for piece in pieces) for pieces in windows)
-    return EpochPlan(tuple(map(tuple, windows)), tuple(accumulate(counts, initial=0)), key, shuffle)
+    return EpochPlan(tuple(map(tuple, windows)), tuple(accumulate(counts, initial=0)), key, shuffle, weigh)
 
 
 def steps(rows: int, batch_size: int, workers: int = 1) -> int:

@@ -31,8 +31,8 @@ WEAKER = (
 class PetastormLoader(Loader):
     """Batches as a Loader's, read through petastorm. Every row stands once in an epoch; one process reads all of them.
 
-    What petastorm cannot promise is refused: several workers (it deals out whole row groups), weights, and a start inside an
-    epoch.
+    What petastorm cannot promise is refused: several workers (it deals out whole row groups), weights, oversampling, and a
+    start inside an epoch.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class PetastormLoader(Loader):
         """Raises SettingsError for what petastorm cannot promise, and where it is not installed."""
         super().__init__(data, split, batch_size, settings, seed=seed, cluster=cluster)
         mixture = Mixture.of(data)
-        _check(mixture, split, cluster)
+        _check(mixture, split, cluster, settings)
         self._dataset, self._charset = mixture.first, mixture.charset
         self._split, self._seed = split, seed
         self._apply = IngestSettings.model_validate(self._dataset.manifest.settings)
@@ -142,13 +142,14 @@ class PetastormLoader(Loader):
         return self._apply.image.apply_bytes(bytes(image), self._apply.checks)
 
 
-def _check(mixture: Mixture, split: str, cluster: Cluster) -> None:
+def _check(mixture: Mixture, split: str, cluster: Cluster, settings: LoaderSettings) -> None:
     """Raises SettingsError for what petastorm would do wrong."""
     folder, manifest = mixture.first.location, mixture.first.manifest
     refusals = {
         "petastorm is not installed here; the default stack has it": find_spec("petastorm") is None,
         "it deals out whole row groups, so that several workers get different numbers of rows": cluster.workers > 1,
         "it reads one dataset without a weight": split == "train" and (len(mixture.datasets), mixture.weights) != (1, (1.0,)),
+        "it reads every row once, also with loader.oversample": split == "train" and bool(settings.oversample),
         f"it reads local folders only, not {folder.shown}": not folder.local,
         f"{folder.shown} was ingested where petastorm was not installed": not manifest.petastorm,
     }

@@ -15,6 +15,7 @@ from model.order import EpochPlan, Piece
 from model.reader import ShardReader
 from pipelines.charset import Charset
 
+Fills = list["Future[None]"]
 FACTS_BYTES = 1 << 26
 LAST_ASCII = 127
 
@@ -72,14 +73,30 @@ class Sources:
         """Arrays for a window of `rows` rows."""
         return Batch.empty(rows, self._shape, self._longest, self._buffers.take())
 
-    def fill(self, window: Batch, piece: Piece, places: np.ndarray) -> None:
-        """Reads a piece and puts its rows at their places. Raises DataError for a missing or damaged file."""
-        reader, group = self.find(piece.group)
-        facts = self._facts.get(piece.group)
-        table = reader.table(group, ("label", "image") if facts is None else ("image",))
+    def fill(self, window: Batch, group: int, rows: np.ndarray, places: np.ndarray) -> None:
+        """Reads rows of a row group, never falling, and puts them at their places.
+
+        Raises DataError for a missing or damaged file.
+        """
+        if not len(rows):
+            return
+        reader, number = self.find(group)
+        facts = self._facts.get(group)
+        table = reader.table(number, ("label", "image") if facts is None else ("image",))
         if facts is None:
-            facts = self._encode(piece.group, table["label"])
-        window.put(places, reader.images(table.slice(piece.start, len(places))), facts[piece.start : piece.stop])
+            facts = self._encode(group, table["label"])
+        once, copies = np.unique(rows, return_inverse=True)
+        together = len(once) == once[-1] - once[0] + 1
+        images = reader.images(table.slice(once[0], len(once)) if together else table.take(once))
+        window.put(places, images if len(once) == len(rows) else images[copies], facts[rows])
+
+    def facts(self, group: int) -> np.ndarray:
+        """The facts of a row group, (n, L + 2) int32; no image is read. Raises DataError for a missing or damaged file."""
+        found = self._facts.get(group)
+        if found is None:
+            reader, number = self.find(group)
+            found = self._encode(group, reader.table(number, ("label",))["label"])
+        return found
 
     def _encode(self, group: int, column: pa.ChunkedArray) -> np.ndarray:
         """The facts of a row group; those of the first FACTS_BYTES stay, which saves a tenth of the time in later epochs."""
@@ -127,32 +144,48 @@ class Windows:
         self, sources: Sources, plan: Callable[[int], EpochPlan], epochs: int | None, pool: ThreadPoolExecutor
     ) -> None:
         self._sources, self._plan, self._epochs, self._pool = sources, plan, epochs, pool
-        self._held: dict[tuple[int, int], tuple[Batch, list[Future[None]]]] = {}
+        self._held: dict[tuple[int, int], tuple[Batch, Future[Fills]]] = {}
 
     def get(self, epoch: int, window: int) -> Batch:
         """A whole window, its rows in their order. Raises DataError for a missing or damaged file."""
         wanted = [key for key in ((epoch, window), self._after(epoch, window)) if key]
         for key in [key for key in self._held if key not in wanted]:
-            for future in self._held.pop(key)[1]:
-                future.cancel()
+            _cancel(self._held.pop(key)[1])
         for key in wanted:
             if key not in self._held:
                 self._held[key] = self._begin(*key)
-        rows, filled = self._held[epoch, window]
+        rows, begun = self._held[epoch, window]
+        filled = begun.result()
         while filled:
             filled[-1].result()
             filled.pop()
         return rows
 
-    def _begin(self, epoch: int, window: int) -> tuple[Batch, list["Future[None]"]]:
+    def _begin(self, epoch: int, window: int) -> tuple[Batch, "Future[Fills]"]:
         plan, after = self._plan(epoch), self._after(epoch, window)
         self._sources.ahead(plan.windows[window])
         if after:
             self._sources.ahead(self._plan(after[0]).windows[after[1]])
         rows = self._sources.make(plan.bounds[window + 1] - plan.bounds[window])
-        return rows, [self._pool.submit(self._sources.fill, rows, *place) for place in plan.places(window)]
+        return rows, self._pool.submit(self._fill, rows, plan, window)
+
+    def _fill(self, rows: Batch, plan: EpochPlan, window: int) -> "Fills":
+        """Hands the pieces to the pool; in the pool itself, since a plan with weights reads labels."""
+        return [self._pool.submit(self._sources.fill, rows, *place) for place in plan.places(window)]
 
     def _after(self, epoch: int, window: int) -> tuple[int, int] | None:
         if window + 1 < len(self._plan(epoch).windows):
             return epoch, window + 1
         return (epoch + 1, 0) if self._epochs is None or epoch + 1 < self._epochs else None
+
+
+def _cancel(begun: "Future[Fills]") -> None:
+    """What has not started of a window that nobody waits for does not start any more."""
+    if not begun.cancel():
+        begun.add_done_callback(_cancel_fills)
+
+
+def _cancel_fills(begun: "Future[Fills]") -> None:
+    if begun.exception() is None:
+        for fill in begun.result():
+            fill.cancel()

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from model.cluster import Cluster
 from model.config import LoaderSettings
 from model.loader import Loader, ShardReader
 from pipelines.charset import Charset
+from pipelines.errors import SettingsError
 
 pytestmark = pytest.mark.tf
 TRAIN, VAL, TEST = 41, 7, 12  # rows of the splits of `digits`
@@ -109,6 +111,70 @@ def test_parts_come_one_after_another_from_the_pipeline(digits):
     whole = list(loader(digits).dataset())
     for pair, batch in zip(pairs, whole, strict=True):
         np.testing.assert_array_equal(np.concatenate(pair[1].numpy()), batch[1].numpy())
+
+
+def heavy(dataset, characters="7", split="train", seed=0, times=5, **of_loader) -> Loader:
+    settings = LoaderSettings(window=20, prefetch=1, oversample=characters, oversample_times=times)
+    return Loader(dataset, split, 8, settings, seed=seed, **of_loader)
+
+
+def labels_by_id(*datasets) -> dict[int, str]:
+    rows = [rows for dataset in datasets for rows in ShardReader(dataset, "train")]
+    return {int(i): label for read in rows for i, label in zip(read.ids, read.labels, strict=True)}
+
+
+@pytest.mark.parametrize(("characters", "times"), [("7", 5), ("07", 3), ("0123456789", 9), ("7", 1)])
+def test_rows_with_some_characters_stand_more_often(digits, characters, times):
+    epochs = 30
+    read = Loader(digits, "train", 8, LoaderSettings(window=50, oversample=characters, oversample_times=times), seed=0)
+    labels = rows_of(read.batch(i) for i in range(epochs * read.steps))
+    weights = {label: times if set(characters) & set(label) else 1 for label in labels_of(digits, "train")}
+    share = TRAIN / sum(weights.values())
+    assert (read.rows, len(labels)) == (TRAIN, epochs * TRAIN)
+    for label, weight in weights.items():
+        assert labels.count(label) / epochs == pytest.approx(share * weight, abs=0.4)
+
+
+@pytest.mark.parametrize("kept", [1 << 26, 0])
+def test_pixels_labels_and_ids_of_rows_that_stand_several_times_belong_together(digits, picture, monkeypatch, kept):
+    monkeypatch.setattr("model.windows.FACTS_BYTES", kept)
+    read, ids = heavy(digits), labels_by_id(digits)
+    for step in range(2 * read.steps):
+        images, labels, _, weights = read.batch(step)
+        texts = Charset("0123456789").decode(labels[weights > 0])
+        assert texts == [ids[i] for i in read.ids(step)]
+        for image, text in zip(images, texts, strict=False):
+            np.testing.assert_array_equal(image[..., 0], picture(text))
+
+
+def test_a_pipeline_of_oversampled_rows_starts_anywhere(digits):
+    whole = [labels.numpy().tolist() for _, labels, *_ in heavy(digits).dataset(epochs=2)]
+    read = heavy(digits)
+    read.ids(11)
+    assert [labels.numpy().tolist() for _, labels, *_ in read.dataset(epochs=2, start=7)] == whole[7:]
+    assert [read.batch(i)[1].tolist() for i in (11, 0, 5)] == [whole[i] for i in (11, 0, 5)]
+
+
+@pytest.mark.parametrize(("split", "seed"), [("val", 0), ("test", 0), ("train", None)])
+def test_what_judges_and_what_keeps_its_order_has_every_row_once(digits, split, seed):
+    read = heavy(digits, "7", split, seed)
+    assert sorted(rows_of(read.batch(i) for i in range(read.steps))) == sorted(labels_of(digits, split))
+
+
+@pytest.mark.parametrize("worker", [0, 1])
+def test_a_worker_draws_from_its_own_rows(digits, worker):
+    oversampled, plain = (
+        [text for i in range(read.steps) for text in rows_of([read.batch(i)])]
+        for read in (heavy(digits, characters, times=1000, cluster=Cluster(("a:1", "b:1"), worker)) for characters in ("7", ""))
+    )
+    assert len(oversampled) == len(plain) == TRAIN // 2 + worker
+    assert set(oversampled) < set(plain)
+    assert sum("7" in text for text in oversampled) >= len(oversampled) - 1
+
+
+def test_a_strange_character_cannot_be_oversampled(digits):
+    with pytest.raises(SettingsError, match="loader.oversample=0O: O not in the alphabet 0123456789; take characters of it"):
+        heavy(digits, "0O")
 
 
 def test_epochs_differ_and_a_seed_repeats_them(digits):

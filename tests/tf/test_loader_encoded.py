@@ -70,9 +70,10 @@ def test_rows_are_those_of_a_tensor_dataset(both, split):
         np.testing.assert_array_equal(ours.images, theirs.images)
 
 
+@pytest.mark.parametrize("oversample", ["", "1"])
 @pytest.mark.parametrize("threads", [1, 3])
-def test_batches_are_those_of_a_tensor_dataset(both, threads):
-    settings = LoaderSettings(window=10, threads=threads)
+def test_batches_are_those_of_a_tensor_dataset(both, threads, oversample):
+    settings = LoaderSettings(window=10, threads=threads, oversample=oversample)
     pairs = zip(*(open_loader(dataset, "train", 8, settings, seed=0).dataset(epochs=2) for dataset in both), strict=True)
     for ours, theirs in pairs:
         for tensor, other in zip(ours, theirs, strict=True):

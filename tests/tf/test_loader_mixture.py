@@ -45,9 +45,10 @@ def test_rows_come_as_often_as_their_weight_says(digits, others, weights, epochs
     assert seen(Mixture((digits, others), weights), epochs, workers) == expected
 
 
-def test_pixels_labels_and_ids_belong_together(digits, others, picture):
+@pytest.mark.parametrize("oversample", ["", "37"])
+def test_pixels_labels_and_ids_belong_together(digits, others, picture, oversample):
     mixture = Mixture((digits, others))
-    loader = open_loader(mixture, "train", 7, SETTINGS, seed=0)
+    loader = open_loader(mixture, "train", 7, SETTINGS.model_copy(update={"oversample": oversample}), seed=0)
     ids = {}
     for dataset in (digits, others):
         for rows in ShardReader(dataset, "train"):

@@ -110,6 +110,8 @@ def test_what_petastorm_cannot_promise_is_refused(digits, capsys):
         open_loader(digits, "train", 8, SETTINGS, seed=0, cluster=one_of_two)
     with pytest.raises(SettingsError, match="one dataset without a weight"):
         open_loader(Mixture((digits,), (0.5,)), "train", 8, SETTINGS, seed=0)
+    with pytest.raises(SettingsError, match="every row once, also with loader.oversample"):
+        open_loader(digits, "train", 8, SETTINGS.model_copy(update={"oversample": "7"}), seed=0)
     loader = open_loader(digits, "train", 8, SETTINGS, seed=0)
     assert capsys.readouterr().err.count("\n") == 1
     with pytest.raises(SettingsError, match="cannot start inside an epoch"):

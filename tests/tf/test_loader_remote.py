@@ -27,18 +27,19 @@ def remote(digits) -> Dataset:
     return copy(digits.location, locate(f"memory://{uuid.uuid4().hex}/shards"))
 
 
-def batches(dataset, folder, gib=1.0, epochs=2) -> list:
-    settings = LoaderSettings(window=10, prefetch=1, cache=str(folder), cache_gib=gib)
+def batches(dataset, folder, gib=1.0, epochs=2, oversample="") -> list:
+    settings = LoaderSettings(window=10, prefetch=1, cache=str(folder), cache_gib=gib, oversample=oversample)
     loader = open_loader(dataset, "train", 7, settings, seed=0)
     with loader.told_errors():
         return list(loader.dataset(epochs))
 
 
+@pytest.mark.parametrize("oversample", ["", "7"])
 @pytest.mark.parametrize("shards_kept", [1.2, 2.5, 100])
-def test_batches_are_those_of_a_local_dataset(digits, remote, tmp_path, shards_kept):
+def test_batches_are_those_of_a_local_dataset(digits, remote, tmp_path, shards_kept, oversample):
     largest = max(shard.bytes for shard in remote.manifest.shards_of("train"))
-    got = batches(remote, tmp_path / "cache", gib=shards_kept * largest / 2**30)
-    for batch, expected in zip(got, batches(digits, tmp_path / "unused"), strict=True):
+    got = batches(remote, tmp_path / "cache", gib=shards_kept * largest / 2**30, oversample=oversample)
+    for batch, expected in zip(got, batches(digits, tmp_path / "unused", oversample=oversample), strict=True):
         for tensor, other in zip(batch, expected, strict=True):
             np.testing.assert_array_equal(tensor, other)
     kept = sum(path.stat().st_size for path in (tmp_path / "cache").glob("*.parquet"))

@@ -40,6 +40,24 @@ def test_bars_of_the_trainings():
     assert bars([*rows[:2], *rows[2:-1], row(PEER, None)])["text5_default_ahead"]["holds"] is None
 
 
+@pytest.mark.parametrize(
+    ("curves", "value", "holds"),
+    [
+        ({OURS: [[446, 0.93], [618, 0.97]], FAST: [[174, 0.94], [607, 0.98]]}, -0.01, False),
+        ({OURS: [[446, 0.93], [618, 0.97]], FAST: [[174, 0.94]], "crnn_ctc": [[628, 0.0]]}, 0.03, True),
+        ({OURS: [[700, 0.9], [900, 0.99]], FAST: [[650, 0.8], [800, 0.985]]}, 0.005, True),
+        ({OURS: [[700, 0.9], [900, 0.98]], FAST: [[650, 0.8], [800, 0.985]]}, -0.005, False),
+        ({OURS: [[446, 0.93]], FAST: [[174, 0.94]]}, None, None),
+        ({OURS: [[618, 0.97]], PEER: None}, None, None),
+        ({FAST: [[618, 0.97]]}, None, None),
+    ],
+)
+def test_the_curve_of_default_against_those_of_all_others(curves, value, holds):
+    rows = [row(system, 0.9) | {"dataset": "captcha36", "curve": curve} for system, curve in curves.items()]
+    found = bars(rows)["captcha36_default_curve_ahead"]
+    assert (found["value"], found["holds"]) == (value if value is None else pytest.approx(value), holds)
+
+
 def test_a_row_that_was_not_run_says_so():
     assert cells(row(PEER, None))["exact match"] == "not run"
     assert cells(row(OURS, 0.98765))["exact match"] == "0.9877"

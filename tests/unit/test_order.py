@@ -1,13 +1,15 @@
 """The order of an epoch: each row once over any number of workers, and any stretch of it without what came before."""
 
+from collections import Counter
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.order import EpochPlan, Piece, Source, epoch_line, epoch_plan, permutation, steps
+from model.order import EpochPlan, Piece, Source, drawn, epoch_line, epoch_plan, permutation, steps
 
 KEY = ("fingerprint", "train", 0, 0)
 WORKERS = (1, 2, 3, 5, 8)
@@ -16,7 +18,7 @@ row_groups = st.lists(st.integers(1, 12), min_size=1, max_size=12)  # rows of ea
 windows = st.integers(1, 40)
 
 
-def plan_of(sizes: list[int], key: tuple = KEY, *, shuffle: bool = True, **of_worker: int) -> EpochPlan:
+def plan_of(sizes: list[int], key: tuple = KEY, *, shuffle: bool = True, **of_worker: Any) -> EpochPlan:
     """The plan of one pass over one dataset; the last part of `key` is the epoch."""
     line = epoch_line([Source(tuple(sizes), key[:-1], sum(sizes))], key[-1], key, shuffle=shuffle)
     return epoch_plan(line, key, shuffle=shuffle, **of_worker)
@@ -93,6 +95,77 @@ def test_windows_hold_what_was_asked_for_and_at_most_one_row_group_more(sizes, w
         assert all(0 <= piece.start < piece.stop <= sizes[piece.group] for pieces in plan.windows for piece in pieces)
 
 
+def every_third(piece: Piece) -> np.ndarray:
+    """Weights of 4 for every third row of a row group, and of 1 for the others."""
+    return np.where(np.arange(piece.start, piece.stop) % 3, 1.0, 4.0)
+
+
+@given(row_groups, windows, st.sampled_from(WORKERS))
+def test_a_window_has_rows_as_often_as_they_weigh(sizes, window, workers):
+    for worker in range(workers):
+        plan = plan_of(sizes, window=window, worker=worker, workers=workers, weigh=every_third)
+        assert len(rows_of(plan)) == plan.rows
+        for number, pieces in enumerate(plan.windows):
+            count = Counter(rows_of(plan, *plan.bounds[number : number + 2]))
+            weights = {(p.group, row): w for p in pieces for row, w in zip(range(p.start, p.stop), every_third(p), strict=True)}
+            share = len(weights) / sum(weights.values())
+            assert count.keys() <= weights.keys()
+            assert all(abs(count[row] - share * weight) < 1 + 1e-9 for row, weight in weights.items())
+
+
+@given(row_groups, windows, st.data())
+def test_weighed_rows_are_cut_and_placed_alike(sizes, window, data):
+    plan = plan_of(sizes, window=window, weigh=every_third)
+    start = data.draw(st.integers(0, plan.rows))
+    stop = data.draw(st.integers(start, plan.rows))
+    placed = {}
+    for number, pieces in enumerate(plan.windows):
+        found = list(plan.places(number))
+        assert [group for group, _, _ in found] == [piece.group for piece in pieces]
+        for piece, (group, rows, places) in zip(pieces, found, strict=True):
+            assert all(piece.start <= row < piece.stop for row in rows)
+            assert sorted(rows) == list(rows)
+            placed |= {plan.bounds[number] + place: (group, row) for row, place in zip(rows, places, strict=True)}
+    assert sorted(placed) == list(range(plan.rows))
+    assert rows_of(plan, start, stop) == [placed[at] for at in range(start, stop)]
+
+
+def test_copies_of_a_row_are_spread_over_the_window():
+    rows = rows_of(plan_of([300], window=300, weigh=every_third))
+    assert sum(one == two for one, two in pairwise(rows)) <= 6  # side by side 149 would stand
+
+
+@pytest.mark.parametrize(
+    ("weights", "key", "expected"),
+    [
+        ([1, 1, 1, 1], ("a",), [0, 1, 2, 3]),
+        ([2, 2], ("a",), [0, 1]),
+        ([0, 1, 0, 3], ("a",), [1, 3, 3, 3]),
+        ([0, 5, 0], ("b",), [1, 1, 1]),
+        ([1e-9, 1], ("a",), [1, 1]),
+        ([1], ("c",), [0]),
+    ],
+)
+def test_indices_are_drawn_by_weight(weights, key, expected):
+    assert drawn(np.array(weights, float), *key).tolist() == expected
+
+
+@given(st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=50), st.integers())
+def test_drawn_indices_are_as_many_never_fall_and_repeat_themselves(weights, key):
+    found = drawn(np.array(weights), key)
+    share = len(weights) / sum(weights)
+    assert len(found) == len(weights)
+    assert (np.diff(found) >= 0).all()
+    assert found.tolist() == drawn(np.array(weights), key).tolist()
+    assert all(abs((found == i).sum() - share * weight) < 1 + 1e-6 for i, weight in enumerate(weights))
+
+
+def test_over_many_keys_indices_are_drawn_as_their_weights_say():
+    weights = np.array([1.0, 6.0, 2.0, 0.5])
+    counts = sum(np.bincount(drawn(weights, key), minlength=4) for key in range(2000))
+    np.testing.assert_allclose(counts / counts.sum(), weights / weights.sum(), atol=0.01)
+
+
 @given(row_groups, windows, st.booleans(), st.data())
 def test_any_stretch_is_cut_from_the_whole_order_without_what_comes_before(sizes, window, shuffle, data):
     whole = rows_of(plan_of(sizes, KEY, window=window, shuffle=shuffle))
@@ -115,8 +188,8 @@ def test_cuts_are_the_same_stretch_of_each_window(sizes, window, shuffle, data):
     ]
     laid = {}
     for number in range(len(plan.windows)):
-        for piece, places in plan.places(number):
-            laid |= {(number, int(at)): (piece.group, piece.start + i) for i, at in enumerate(places)}
+        for group, rows, places in plan.places(number):
+            laid |= {(number, int(at)): (group, int(row)) for row, at in zip(rows, places, strict=True)}
     cut_rows = [laid[w, i] for w, cut in plan.cuts(start, stop) for i in range(cut.start, cut.stop)]
     assert cut_rows == rows_of(plan, start, stop)
 

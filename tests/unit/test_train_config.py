@@ -101,6 +101,8 @@ def test_an_unknown_key_is_told_with_those_that_are_known(override, message):
         "train.seed=2147483648",  # and the step's seed is an int32
         "loader.window=0",
         "loader.prefetch=0",
+        "loader.oversample_times=0.5",
+        "loader.oversample_times=often",
         "devices.cpus=0",
         "devices.cpus=65",
         "tracking.promote=best",
@@ -136,6 +138,9 @@ def test_an_impossible_value_is_told_with_its_key(override):
         ("train.precision=mixed_bfloat16", ("train", "precision"), "mixed_bfloat16"),
         ("train.determinism=true", ("train", "determinism"), True),
         ("train.checkpoint_steps=100", ("train", "checkpoint_steps"), 100),
+        ("loader.oversample=0O", ("loader", "oversample"), "0O"),
+        ("loader.oversample=01", ("loader", "oversample"), "01"),
+        ("loader.oversample_times=3", ("loader", "oversample_times"), 3.0),
         ("devices.cpus=2", ("devices", "cpus"), 2),
         ("devices.cpus=null", ("devices", "cpus"), None),
         ("tracking.run_name=007", ("tracking", "run_name"), "007"),
