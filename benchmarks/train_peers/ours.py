@@ -1,4 +1,7 @@
-"""One of our presets, trained for some minutes as `make train` does: an MLflow run. Prints what came out as a line of JSON."""
+"""One of our presets, trained for some minutes as `make train` does: an MLflow run. Prints what came out as a line of JSON.
+
+Several datasets, each with its weight, are mixed; the first one judges.
+"""
 
 import argparse
 import json
@@ -19,8 +22,8 @@ EPOCHS = 10_000  # so many that the time is over first, or validation does not g
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--dataset", required=True)
-    parser.add_argument("--weight", type=float, default=1.0)
+    parser.add_argument("--dataset", action="append", required=True)
+    parser.add_argument("--weight", action="append", type=float)
     parser.add_argument("--config", required=True, type=Path)
     parser.add_argument("--output", required=True, type=Path)
     parser.add_argument("--minutes", required=True, type=float)
@@ -39,7 +42,7 @@ def main() -> None:
     entry.load_tensorflow()
     from model.run import train
 
-    data = Mixture((open_dataset(args.dataset),), (args.weight,))
+    data = Mixture(tuple(map(open_dataset, args.dataset)), tuple(args.weight or ()))
     result = train(data, settings, args.config.stem, args.output)
     if result is None:
         raise SystemExit(f"error: {args.output} holds a finished run")
@@ -47,10 +50,11 @@ def main() -> None:
         with bundle_of(result.registered.uri) as bundle:
             shutil.copy(bundle / NETWORK_ONNX, args.onnx)
     history, scores = result.trained.history, result.evaluation.scores
+    trained = sum(dataset.manifest.splits["train"] for dataset in data.datasets)
     found = {
         "run_id": result.run_id,
         "model_uri": result.registered.uri,
-        "rows": {split: data.first.manifest.splits[split] for split in ("train", "val", "test")},
+        "rows": {"train": trained} | {split: data.first.manifest.splits[split] for split in ("val", "test")},
         "exact_match": scores.exact_match,
         "cer": scores.cer,
         "weights": result.trained.model.count_params(),
