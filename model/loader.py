@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import numpy as np
 import tensorflow as tf
@@ -80,15 +80,14 @@ class Loader:
         self._shape, self._longest, self.rows = mixture.image_shape, mixture.longest, sum(taken.rows(split))
         self._window = min(settings.window, max(1, WINDOW_BYTES // math.prod(self._shape)))
         most = min(self.rows, self._window + max(size for reader in readers for size in reader.sizes) - 1)
-        self._sources = Sources(readers, mixture.charset, mixture.longest, most)
+        classes = _oversampling(settings, mixture) if split == "train" and seed is not None else None
+        self._sources = Sources(readers, mixture.charset, mixture.longest, most, classes)
         self._parts = [
             order.Source(tuple(reader.sizes), (reader.dataset.manifest.fingerprint, split, seed), rows, first)
             for reader, rows, first in zip(readers, taken.rows(split), self._sources.firsts, strict=False)
         ]
         self._key = (taken.fingerprint, split, seed)
         self._settings, self._cluster, self._shuffle = settings, cluster, seed is not None
-        weights = _oversampling(settings, mixture) if split == "train" and self._shuffle else None
-        self._weigh = None if weights is None else partial(self._weights_of, weights)
         self._error: GlyphmillError | None = None
         self.batch_size = batch_size
         self.steps = order.steps(self.rows, self._local, cluster.workers)
@@ -137,8 +136,9 @@ class Loader:
         Rows that pad the batch have none. Reads the column of ids alone, and labels where `oversample` asks for them.
         """
         epoch, index = divmod(step, self.steps)
-        found = [np.empty(0, np.int64)]
-        for rows in self._plan(epoch).slice(index * self._local, (index + 1) * self._local):
+        plan, found = self._plan(epoch), [np.empty(0, np.int64)]
+        place = index * self._local, (index + 1) * self._local
+        for rows in plan.slice(*place, lambda window: self._sources.weights(plan.windows[window])):
             ids = np.empty(len(rows.rows), np.int64)
             for group in np.unique(rows.groups):
                 mine = rows.groups == group
@@ -160,13 +160,7 @@ class Loader:
             shuffle=self._shuffle,
             worker=self._cluster.index,
             workers=self._cluster.workers,
-            weigh=self._weigh,
         )
-
-    def _weights_of(self, weights: np.ndarray, piece: order.Piece) -> np.ndarray:
-        """By row of a piece the highest of its characters' `weights`, (n,) float64."""
-        labels = self._sources.facts(piece.group)[piece.start : piece.stop, :-2]
-        return weights[labels].max(axis=1)
 
     def _windows(self, epochs: int | None) -> Windows:
         return Windows(self._sources, self._plan, epochs, self._pool)

@@ -1,4 +1,4 @@
-"""Which row comes when: pure functions of (fingerprint, seed, epoch) and, where rows have weights, of these.
+"""Which row comes when: pure functions of (fingerprint, seed, epoch) and of rows' weights, far from any reader.
 
 For every pass over a dataset its row groups are permuted and laid end to end; pass after pass they are the dataset's endless
 line. An epoch takes the next stretch of that line, and where there are several datasets their stretches are mixed, piece by
@@ -50,14 +50,13 @@ class Source(NamedTuple):
 class EpochPlan:
     """The order of one worker's rows in one epoch. Window `w` holds the rows at positions bounds[w] to bounds[w + 1].
 
-    `weigh` gives the weights of a piece's rows, (n,) float64 over 0, and may read for that; None: every row stands once.
+    The weights of a window's rows are (n,) float64 over 0, in the order of its pieces; None: every row stands once.
     """
 
     windows: tuple[tuple[Piece, ...], ...]
     bounds: tuple[int, ...]
     key: tuple[object, ...]
     shuffle: bool
-    weigh: Callable[[Piece], np.ndarray] | None = None
 
     @property
     def rows(self) -> int:
@@ -72,12 +71,12 @@ class EpochPlan:
             yield window, slice(start - first, last - first)
             start = last
 
-    def places(self, window: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    def places(self, window: int, weights: np.ndarray | None = None) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """By piece of a window: row group, rows in it, never falling, and the places in the window's order at which they stand.
 
         Both are (n,) int64. Without weights they are all rows of the piece.
         """
-        order = self._order(window)
+        order = self._order(window, weights)
         place = np.argsort(order, kind="stable")
         _, rows = self._index(window)
         pieces = self.windows[window]
@@ -85,24 +84,24 @@ class EpochPlan:
         for piece, mine in zip(pieces, np.split(place, ends[:-1]), strict=True):
             yield piece.group, rows[order[mine]], mine
 
-    def slice(self, start: int, stop: int) -> list[Rows]:
-        """The rows at positions start to stop of the epoch, window by window; positions past the end are left out."""
+    def slice(self, start: int, stop: int, weigh: Callable[[int], np.ndarray | None] = lambda _: None) -> list[Rows]:
+        """The rows at positions start to stop of the epoch, window by window; positions past the end are left out.
+
+        `weigh` gives the weights of a window.
+        """
         found = []
         for window, cut in self.cuts(start, stop):
-            picked = self._order(window)[cut]
+            picked = self._order(window, weigh(window))[cut]
             groups, rows = self._index(window)
             found.append(Rows(window, groups[picked], rows[picked]))
         return found
 
-    def _order(self, window: int) -> np.ndarray:
+    def _order(self, window: int, weights: np.ndarray | None) -> np.ndarray:
         size = self.bounds[window + 1] - self.bounds[window]
         if not self.shuffle:
             return np.arange(size)
         order = permutation(size, *self.key, window)
-        if self.weigh is None:
-            return order
-        weights = np.concatenate([self.weigh(piece) for piece in self.windows[window]])
-        return drawn(weights, *self.key, window, "weights")[order]
+        return order if weights is None else drawn(weights, *self.key, window, "weights")[order]
 
     def _index(self, window: int) -> tuple[np.ndarray, np.ndarray]:
         pieces = self.windows[window]
@@ -171,14 +170,7 @@ def _cut(line: Sequence[Piece], start: int, stop: int) -> list[Piece]:
 
 
 def epoch_plan(
-    line: Sequence[Piece],
-    key: tuple[object, ...],
-    *,
-    window: int,
-    shuffle: bool = True,
-    worker: int = 0,
-    workers: int = 1,
-    weigh: Callable[[Piece], np.ndarray] | None = None,
+    line: Sequence[Piece], key: tuple[object, ...], *, window: int, shuffle: bool = True, worker: int = 0, workers: int = 1
 ) -> EpochPlan:
     """The plan of `worker` for the line of an epoch. Over all workers each of its rows stands exactly once, or as it weighs."""
     total = sum(piece.stop - piece.start for piece in line)
@@ -191,7 +183,7 @@ def epoch_plan(
         windows[-1].append(piece)
         held += piece.stop - piece.start
     counts = (sum(piece.stop - piece.start for piece in pieces) for pieces in windows)
-    return EpochPlan(tuple(map(tuple, windows)), tuple(accumulate(counts, initial=0)), key, shuffle, weigh)
+    return EpochPlan(tuple(map(tuple, windows)), tuple(accumulate(counts, initial=0)), key, shuffle)
 
 
 def steps(rows: int, batch_size: int, workers: int = 1) -> int:

@@ -58,11 +58,14 @@ def facts_of(labels: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 class Sources:
     """Row groups of one or several datasets under one numbering, read into the arrays of a window.
 
-    `most` is the number of rows that a window may have.
+    `most` is the number of rows that a window may have; `classes` has by class the weight of a row with that character, and a
+    last one for what pads a label (None: all rows weigh the same).
     """
 
-    def __init__(self, readers: Sequence[ShardReader], charset: Charset, longest: int, most: int) -> None:
-        self.readers, self._charset, self._longest = tuple(readers), charset, longest
+    def __init__(
+        self, readers: Sequence[ShardReader], charset: Charset, longest: int, most: int, classes: np.ndarray | None = None
+    ) -> None:
+        self.readers, self._charset, self._longest, self._classes = tuple(readers), charset, longest, classes
         self.firsts = tuple(accumulate((len(reader.sizes) for reader in readers), initial=0))
         self._shape = readers[0].dataset.manifest.image_shape
         self._buffers = Buffers(nbytes((most, *self._shape), np.uint8))
@@ -89,6 +92,16 @@ class Sources:
         together = len(once) == once[-1] - once[0] + 1
         images = reader.images(table.slice(once[0], len(once)) if together else table.take(once))
         window.put(places, images if len(once) == len(rows) else images[copies], facts[rows])
+
+    def weights(self, pieces: Sequence[Piece]) -> np.ndarray | None:
+        """Of each row of these pieces the highest weight of its characters, (n,) float64; None where all weigh the same.
+
+        Raises DataError for a missing or damaged file.
+        """
+        if self._classes is None:
+            return None
+        labels = (self.facts(piece.group)[piece.start : piece.stop, :-2] for piece in pieces)
+        return np.concatenate([self._classes[each].max(axis=1) for each in labels])
 
     def facts(self, group: int) -> np.ndarray:
         """The facts of a row group, (n, L + 2) int32; no image is read. Raises DataError for a missing or damaged file."""
@@ -170,8 +183,9 @@ class Windows:
         return rows, self._pool.submit(self._fill, rows, plan, window)
 
     def _fill(self, rows: Batch, plan: EpochPlan, window: int) -> "Fills":
-        """Hands the pieces to the pool; in the pool itself, since a plan with weights reads labels."""
-        return [self._pool.submit(self._sources.fill, rows, *place) for place in plan.places(window)]
+        """Hands the pieces to the pool; in the pool itself, since rows' weights are read from their labels."""
+        weights = self._sources.weights(plan.windows[window])
+        return [self._pool.submit(self._sources.fill, rows, *place) for place in plan.places(window, weights)]
 
     def _after(self, epoch: int, window: int) -> tuple[int, int] | None:
         if window + 1 < len(self._plan(epoch).windows):

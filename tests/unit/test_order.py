@@ -1,8 +1,8 @@
 """The order of an epoch: each row once over any number of workers, and any stretch of it without what came before."""
 
 from collections import Counter
+from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,15 +18,17 @@ row_groups = st.lists(st.integers(1, 12), min_size=1, max_size=12)  # rows of ea
 windows = st.integers(1, 40)
 
 
-def plan_of(sizes: list[int], key: tuple = KEY, *, shuffle: bool = True, **of_worker: Any) -> EpochPlan:
+def plan_of(sizes: list[int], key: tuple = KEY, *, shuffle: bool = True, **of_worker: int) -> EpochPlan:
     """The plan of one pass over one dataset; the last part of `key` is the epoch."""
     line = epoch_line([Source(tuple(sizes), key[:-1], sum(sizes))], key[-1], key, shuffle=shuffle)
     return epoch_plan(line, key, shuffle=shuffle, **of_worker)
 
 
-def rows_of(plan: EpochPlan, start: int = 0, stop: int | None = None) -> list[tuple[int, int]]:
+def rows_of(
+    plan: EpochPlan, start: int = 0, stop: int | None = None, weigh: Callable = lambda _: None
+) -> list[tuple[int, int]]:
     """(row group, row in it) at positions start to stop of the plan."""
-    found = plan.slice(start, plan.rows if stop is None else stop)
+    found = plan.slice(start, plan.rows if stop is None else stop, weigh)
     return [row for rows in found for row in zip(rows.groups.tolist(), rows.rows.tolist(), strict=True)]
 
 
@@ -100,13 +102,17 @@ def every_third(piece: Piece) -> np.ndarray:
     return np.where(np.arange(piece.start, piece.stop) % 3, 1.0, 4.0)
 
 
+def weighing(plan: EpochPlan) -> Callable[[int], np.ndarray]:
+    return lambda window: np.concatenate([every_third(piece) for piece in plan.windows[window]])
+
+
 @given(row_groups, windows, st.sampled_from(WORKERS))
 def test_a_window_has_rows_as_often_as_they_weigh(sizes, window, workers):
     for worker in range(workers):
-        plan = plan_of(sizes, window=window, worker=worker, workers=workers, weigh=every_third)
-        assert len(rows_of(plan)) == plan.rows
+        plan = plan_of(sizes, window=window, worker=worker, workers=workers)
+        assert len(rows_of(plan, weigh=weighing(plan))) == plan.rows
         for number, pieces in enumerate(plan.windows):
-            count = Counter(rows_of(plan, *plan.bounds[number : number + 2]))
+            count = Counter(rows_of(plan, *plan.bounds[number : number + 2], weighing(plan)))
             weights = {(p.group, row): w for p in pieces for row, w in zip(range(p.start, p.stop), every_third(p), strict=True)}
             share = len(weights) / sum(weights.values())
             assert count.keys() <= weights.keys()
@@ -115,23 +121,24 @@ def test_a_window_has_rows_as_often_as_they_weigh(sizes, window, workers):
 
 @given(row_groups, windows, st.data())
 def test_weighed_rows_are_cut_and_placed_alike(sizes, window, data):
-    plan = plan_of(sizes, window=window, weigh=every_third)
+    plan = plan_of(sizes, window=window)
     start = data.draw(st.integers(0, plan.rows))
     stop = data.draw(st.integers(start, plan.rows))
     placed = {}
     for number, pieces in enumerate(plan.windows):
-        found = list(plan.places(number))
+        found = list(plan.places(number, weighing(plan)(number)))
         assert [group for group, _, _ in found] == [piece.group for piece in pieces]
         for piece, (group, rows, places) in zip(pieces, found, strict=True):
             assert all(piece.start <= row < piece.stop for row in rows)
             assert sorted(rows) == list(rows)
             placed |= {plan.bounds[number] + place: (group, row) for row, place in zip(rows, places, strict=True)}
     assert sorted(placed) == list(range(plan.rows))
-    assert rows_of(plan, start, stop) == [placed[at] for at in range(start, stop)]
+    assert rows_of(plan, start, stop, weighing(plan)) == [placed[at] for at in range(start, stop)]
 
 
 def test_copies_of_a_row_are_spread_over_the_window():
-    rows = rows_of(plan_of([300], window=300, weigh=every_third))
+    plan = plan_of([300], window=300)
+    rows = rows_of(plan, weigh=weighing(plan))
     assert sum(one == two for one, two in pairwise(rows)) <= 6  # side by side 149 would stand
 
 
