@@ -53,6 +53,7 @@ APART = ("text5", "text5-made", "digits4", "letters")  # parts whose runs are ju
 LETTERS = (
     "network.head=positions",
     "network.stem=full",
+    "network.widths=[16,32,64]",
     "network.units=96",
     "network.dropout=0.1",
     "augment.rotate=4",

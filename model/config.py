@@ -33,11 +33,11 @@ class CrnnSettings(Settings):
     widths: tuple[PositiveInt, ...] = Field(default=(16, 64, 128), min_length=2, max_length=6)
     stem: Literal["full", "separable"] = "full"
     convolutions: Literal["full", "separable"] = "separable"
-    last_blocks: int = Field(default=2, ge=1)
+    last_blocks: int = Field(default=1, ge=1)
     sequence: Literal["conv", "lstm"] = "conv"
     units: int = Field(default=128, ge=2)
     depth: int = Field(default=2, ge=0)
-    dropout: float = Field(default=0.3, ge=0, lt=1)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
     head: Literal["ctc", "positions", "joint"] = "ctc"
     positions: int | None = Field(default=None, ge=1)
     ctc_weight: float = Field(default=0.5, gt=0, allow_inf_nan=False)
@@ -127,10 +127,10 @@ class AugmentSettings(Settings):
     filled with the image's mean. (The network crnn normalises each image's brightness and contrast itself.)
     """
 
-    rotate: float = Field(default=4.0, ge=0, le=45)
-    shear: float = Field(default=6.0, ge=0, le=45)
-    zoom: float = Field(default=0.08, ge=0, lt=1)
-    shift: float = Field(default=0.04, ge=0, lt=1)
+    rotate: float = Field(default=2.0, ge=0, le=45)
+    shear: float = Field(default=3.0, ge=0, le=45)
+    zoom: float = Field(default=0.04, ge=0, lt=1)
+    shift: float = Field(default=0.02, ge=0, lt=1)
     elastic: float = Field(default=0.0, ge=0, lt=1)
     brightness: float = Field(default=0.0, ge=0, le=1)
     contrast: Factors = (1.0, 1.0)
@@ -158,7 +158,7 @@ class OptimiserSettings(Settings):
     minutes: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     batch_size: int = Field(default=16, ge=1)
     optimizer: Literal["adamw", "adam", "sgd", "adadelta"] = "adamw"
-    learning_rate: float = Field(default=2e-3, gt=0, allow_inf_nan=False)
+    learning_rate: float = Field(default=3e-3, gt=0, allow_inf_nan=False)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     beta_2: float = Field(default=0.99, ge=0, lt=1)
     schedule: Literal["cosine", "constant", "plateau"] = "cosine"

@@ -22,12 +22,12 @@ from model.loader import open_loader
 from model.metrics import Scores
 from model.mixture import Mixture
 from model.networks import build
-from model.normalization import fused
 from model.optimizers import make_optimizer
 from model.precision import computing_in, precision_for
 from model.steps import NONE, Batch, Steps
 from model.strategy import endless
 from model.termination import Stopped, Termination
+from model.training_layers import for_training
 from model.validation import Validation
 from model.warmstart import warm_start
 from pipelines.errors import DataError, SettingsError
@@ -85,7 +85,7 @@ class Trainer:
         policy = precision_for(train.precision)
         self._build = lambda: build(settings.network, mixture.image_shape, len(mixture.charset), mixture.longest)
         with strategy.scope(), computing_in(policy):
-            self.model = fused(self._build())
+            self.model = for_training(self._build())
             self._factor = keras.Variable(1.0, trainable=False, name="factor") if train.schedule == "plateau" else None
             # the share of `train.minutes` that is gone: the schedule follows it
             self._spent = keras.Variable(0.0, trainable=False, name="spent") if train.minutes else None

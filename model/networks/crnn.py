@@ -107,8 +107,8 @@ def _block(x: keras.KerasTensor, convolve: Callable[..., keras.KerasTensor]) -> 
 
 
 def _separable(x: keras.KerasTensor, width: int, *, active: bool = True) -> keras.KerasTensor:
-    """Each channel by itself, then each pixel by itself."""
-    return _conv(_norm(layers.DepthwiseConv2D(3, padding="same", use_bias=False)(x)), width, size=1, active=active)
+    """Each channel by itself, then each pixel by itself, nothing between them (as Chollet 2017, Xception, arXiv 1610.02357)."""
+    return _conv(layers.DepthwiseConv2D(3, padding="same", use_bias=False)(x), width, size=1, active=active)
 
 
 def _norm(x: keras.KerasTensor) -> keras.KerasTensor:

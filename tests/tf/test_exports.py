@@ -33,7 +33,7 @@ CASES = [("onnx", False), ("onnx", True), ("litert", False), ("litert", True), (
 @pytest.fixture(scope="module")
 def bundle(digits, quick, tmp_path_factory) -> Path:
     """An untrained network that reads something in every picture: its logits are spread, its blank is not preferred."""
-    keras.utils.set_random_seed(0)
+    keras.utils.set_random_seed(7)
     network = build(quick().network, digits.manifest.image_shape, 10, 3)
     logits = network.get_layer("logits")
     kernel, bias = logits.get_weights()
@@ -111,7 +111,7 @@ NETWORKS = {
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_family_has_a_litert_form_for_any_number_of_images(name, tmp_path):
-    keras.utils.set_random_seed(0)
+    keras.utils.set_random_seed(7)
     network = heads.reader(build(TrainSettings.model_validate({"network": NETWORKS[name]}).network, (16, 32, 1), 10, 3))
     images = np.random.default_rng(0).integers(0, 256, (3, 16, 32, 1), np.uint8)
     litert.write(network, "{}", tmp_path / "model", "float32", images)

@@ -51,8 +51,8 @@ def test_a_quarter_of_the_width_are_time_steps(shape, changes, frames):
         # To the stage's width, 4 -> 6, and blocks of two convolutions, each with 4 values of normalisation for a channel.
         ({"convolutions": "full", "last_blocks": 1}, (9 * 24 + 24) + 2 * (9 * 36 + 24)),
         ({"convolutions": "full", "last_blocks": 2}, (9 * 24 + 24) + 4 * (9 * 36 + 24)),
-        ({"convolutions": "separable", "last_blocks": 1}, (24 + 24) + 2 * (9 * 6 + 24 + 36 + 24)),
-        ({"convolutions": "separable", "last_blocks": 3}, (24 + 24) + 6 * (9 * 6 + 24 + 36 + 24)),
+        ({"convolutions": "separable", "last_blocks": 1}, (24 + 24) + 2 * (9 * 6 + 36 + 24)),
+        ({"convolutions": "separable", "last_blocks": 3}, (24 + 24) + 6 * (9 * 6 + 36 + 24)),
     ],
 )
 def test_the_weights_of_a_stage(changes, weights):
@@ -62,7 +62,7 @@ def test_the_weights_of_a_stage(changes, weights):
 
 
 def test_the_weights_of_a_separable_stem():
-    full, separable = 9 * 16 + 16, (9 * 4 + 16) + (16 + 16)  # each with 4 values of normalisation for a channel
+    full, separable = 9 * 16 + 16, 9 * 4 + (16 + 16)  # with 4 values of normalisation for a channel
     assert network(stem="separable").count_params() - network(stem="full").count_params() == separable - full
 
 

@@ -1,4 +1,4 @@
-"""Batch normalisation in one operation is Keras's: outputs, gradients and moving statistics."""
+"""The layers that stand in while a network is trained are Keras's: outputs, gradients and moving statistics."""
 
 import keras
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from model.normalization import FusedBatchNormalization, fused
+from model.training_layers import FusedBatchNormalization, PointwiseConvolution, for_training
 
 RNG = np.random.default_rng(7)
 
@@ -18,8 +18,13 @@ def network(**settings: object) -> keras.Model:
     return keras.Model(image, layers.Dense(2)(x))
 
 
-def kinds(model: keras.Model) -> set[type]:
-    return {type(layer) for layer in model.layers if isinstance(layer, layers.BatchNormalization)}
+def kinds(model: keras.Model, base: type = layers.BatchNormalization) -> set[type]:
+    return {type(layer) for layer in model.layers if isinstance(layer, base)}
+
+
+def convolution(**settings: object) -> keras.Model:
+    image = keras.Input((5, 6, 3))
+    return keras.Model(image, layers.Conv2D(**{"filters": 4, "kernel_size": 1, "use_bias": False} | settings)(image))
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -28,8 +33,20 @@ def test_it_gives_what_kerass_own_gives(settings: dict, training: bool) -> None:
     plain = network(**settings)
     for weight in plain.get_layer("norm").weights:
         weight.assign(RNG.uniform(0.5, 2, weight.shape))
-    other = fused(plain)
+    other = for_training(plain)
     assert kinds(other) == {FusedBatchNormalization}
+    alike(plain, other, training)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_convolution_of_single_pixels_gives_what_kerass_own_gives(training: bool) -> None:
+    plain = convolution()
+    other = for_training(plain)
+    assert kinds(other, layers.Conv2D) == {PointwiseConvolution}
+    alike(plain, other, training)
+
+
+def alike(plain: keras.Model, other: keras.Model, training: bool) -> None:
     images = tf.constant(RNG.normal(1, 3, (7, 5, 6, 3)), tf.float32)
     wanted, got = (worked(model, images, training) for model in (plain, other))
     assert [one.shape for one in got] == [one.shape for one in wanted]
@@ -49,7 +66,7 @@ def worked(model: keras.Model, images: tf.Tensor, training: bool) -> list[np.nda
 
 def test_a_batch_of_one_value_has_no_variance() -> None:
     image = keras.Input((1, 1, 2))
-    model = fused(keras.Model(image, layers.BatchNormalization(momentum=0.0)(image)))
+    model = for_training(keras.Model(image, layers.BatchNormalization(momentum=0.0)(image)))
     assert model(np.array([[[[3.0, 5.0]]]], np.float32), training=True).numpy().tolist() == [[[[0.0, 0.0]]]]
     *_, mean, variance = model.get_weights()
     assert (mean.tolist(), variance.tolist()) == ([3.0, 5.0], [0.0, 0.0])
@@ -59,7 +76,7 @@ def test_a_batch_of_one_value_has_no_variance() -> None:
 def test_half_precision_goes_in_and_comes_out(policy: str) -> None:
     image = keras.Input((4, 4, 2), dtype=policy.removeprefix("mixed_"))
     norm = layers.BatchNormalization(dtype=policy, momentum=0.0)
-    model = fused(keras.Model(image, norm(image)))
+    model = for_training(keras.Model(image, norm(image)))
     pixels = RNG.normal(2, 3, (8, 4, 4, 2))
     outputs = model(tf.cast(pixels, image.dtype), training=True)
     assert outputs.dtype == image.dtype
@@ -72,4 +89,30 @@ def test_half_precision_goes_in_and_comes_out(policy: str) -> None:
     "settings", [{"axis": 1}, {"scale": False}, {"center": False}, {"synchronized": True}, {"renorm": True}], ids=str
 )
 def test_what_it_cannot_do_stays_kerass_own(settings: dict) -> None:
-    assert kinds(fused(network(**settings))) == {layers.BatchNormalization}
+    assert kinds(for_training(network(**settings))) == {layers.BatchNormalization}
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_a_convolution_of_single_pixels_computes_in_half_precision(policy: str) -> None:
+    image = keras.Input((4, 4, 2), dtype="float32")
+    model = for_training(keras.Model(image, layers.Conv2D(3, 1, use_bias=False, dtype=policy)(image)))
+    outputs = model(tf.ones((2, 4, 4, 2)), training=True)
+    assert outputs.dtype == policy.removeprefix("mixed_")
+    (kernel,) = model.get_weights()
+    np.testing.assert_allclose(outputs[1, 3, 2], kernel[0, 0].sum(axis=0), rtol=0.02, atol=0.02)
+    assert kernel.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"kernel_size": 3}, {"kernel_size": (1, 3)}, {"strides": 2}, {"use_bias": True}, {"activation": "relu"}, {"groups": 3}],
+    ids=str,
+)
+def test_other_convolutions_stay_kerass_own(settings: dict) -> None:
+    assert kinds(for_training(convolution(**{"filters": 6} | settings)), layers.Conv2D) == {layers.Conv2D}
+
+
+def test_a_convolution_of_images_of_any_size_stays_kerass_own() -> None:
+    image = keras.Input((None, None, 3))
+    model = keras.Model(image, layers.Conv2D(4, 1, use_bias=False)(image))
+    assert kinds(for_training(model), layers.Conv2D) == {layers.Conv2D}
