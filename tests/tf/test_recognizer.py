@@ -35,7 +35,7 @@ LABEL = "17"
 @pytest.fixture(scope="module")
 def network(digits, quick) -> keras.Model:
     """An untrained network that reads something in every picture: its logits are spread, its blank is not preferred."""
-    keras.utils.set_random_seed(0)
+    keras.utils.set_random_seed(7)
     made = build(quick().network, digits.manifest.image_shape, 10, 3)
     logits = made.get_layer("logits")
     kernel, bias = logits.get_weights()

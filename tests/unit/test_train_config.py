@@ -182,7 +182,7 @@ def test_a_file_and_overrides(tmp_path):
     path = tmp_path / "quick.yaml"
     path.write_text("train: {epochs: 3, batch_size: 8}\n")
     settings = read(TrainSettings, path, ["train.epochs=5"])
-    assert (settings.train.epochs, settings.train.batch_size, settings.train.learning_rate) == (5, 8, 2e-3)
+    assert (settings.train.epochs, settings.train.batch_size, settings.train.learning_rate) == (5, 8, 3e-3)
 
 
 def test_a_file_is_named_when_its_value_is_refused(tmp_path):
