@@ -37,8 +37,8 @@ class FusedBatchNormalization(layers.BatchNormalization):
 class PointwiseConvolution(layers.Conv2D):
     """A convolution of single pixels, without an offset, of (N, H, W, C), as the product of two matrices in training.
 
-    oneDNN's convolution took a quarter more time for it, gradients included. Without training that one is left to TensorFlow,
-    which joins it with what follows.
+    oneDNN's convolution took a third more time for it and its kernel's gradient. Without training that one is left to
+    TensorFlow, which joins it with what follows.
     """
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
@@ -61,13 +61,19 @@ def for_training(network: keras.Model) -> keras.Model:
 
 
 def _kind(layer: layers.Layer) -> type[layers.Layer]:
-    if type(layer) is layers.BatchNormalization and len(layer.input.shape) == 4:
-        last = layer.axis in (-1, 3)
-        if last and layer.scale and layer.center and not layer.synchronized and not layer.renorm:
-            return FusedBatchNormalization
-    if type(layer) is layers.Conv2D and layer.kernel_size == layer.strides == (1, 1) and layer.groups == 1:
-        plain = not layer.use_bias and layer.data_format == "channels_last" and layer.activation is keras.activations.linear
-        known = None not in layer.input.shape[1:]
-        if plain and known:
-            return PointwiseConvolution
+    if type(layer) is layers.BatchNormalization and _fusible(layer):
+        return FusedBatchNormalization
+    if type(layer) is layers.Conv2D and _pointwise(layer):
+        return PointwiseConvolution
     return type(layer)
+
+
+def _fusible(norm: layers.BatchNormalization) -> bool:
+    last = len(norm.input.shape) == 4 and norm.axis in (-1, 3)
+    return last and norm.scale and norm.center and not norm.synchronized and not norm.renorm
+
+
+def _pointwise(convolution: layers.Conv2D) -> bool:
+    single = convolution.kernel_size == convolution.strides == (1, 1) and convolution.groups == 1
+    plain = not convolution.use_bias and convolution.activation is keras.activations.linear
+    return single and plain and convolution.data_format == "channels_last" and None not in convolution.input.shape[1:]

@@ -111,7 +111,7 @@ NETWORKS = {
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_family_has_a_litert_form_for_any_number_of_images(name, tmp_path):
-    keras.utils.set_random_seed(7)
+    keras.utils.set_random_seed(0)
     network = heads.reader(build(TrainSettings.model_validate({"network": NETWORKS[name]}).network, (16, 32, 1), 10, 3))
     images = np.random.default_rng(0).integers(0, 256, (3, 16, 32, 1), np.uint8)
     litert.write(network, "{}", tmp_path / "model", "float32", images)
