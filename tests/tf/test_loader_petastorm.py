@@ -2,6 +2,7 @@
 
 import time
 from importlib.util import find_spec
+from threading import Event
 
 import numpy as np
 import pytest
@@ -62,27 +63,29 @@ def test_no_row_is_lost_where_its_pool_ends_too_early(digits, monkeypatch):
     """The pool asks whether all workers are done, the last row group is dealt out, and then it asks whether all are dealt out."""
     from petastorm.workers_pool.thread_pool import ThreadPool
 
-    deal, is_done, early = ThreadPool.ventilate, ThreadPool.all_workers_done, []
+    deal, is_done, asked = ThreadPool.ventilate, ThreadPool.all_workers_done, Event()
 
-    def deal_late(pool, *args, **keywords):
-        time.sleep(0.02)
+    def one_is_left(pool):
+        return pool._ventilated_items == len(pool._ventilator._items_to_ventilate) - 1
+
+    def deal_the_last_when_asked(pool, *args, **keywords):
+        assert not one_is_left(pool) or asked.wait(60)
         deal(pool, *args, **keywords)
 
-    def done_before_the_next_is_dealt_out(pool):
-        done, dealt = is_done(pool), pool._ventilated_items
-        while done and not pool._ventilator.completed() and pool._ventilated_items == dealt:
-            time.sleep(0.001)
-        if done and pool._ventilated_items > dealt:
-            time.sleep(0.005)  # for completed() to tell so
-            early.append(pool._ventilator.completed())
+    def done_before_the_last_is_dealt_out(pool):
+        done = is_done(pool)
+        if done and one_is_left(pool):
+            asked.set()
+            while not pool._ventilator.completed():
+                time.sleep(0.001)
         return done
 
-    monkeypatch.setattr(ThreadPool, "ventilate", deal_late)
-    monkeypatch.setattr(ThreadPool, "all_workers_done", done_before_the_next_is_dealt_out)
+    monkeypatch.setattr(ThreadPool, "ventilate", deal_the_last_when_asked)
+    monkeypatch.setattr(ThreadPool, "all_workers_done", done_before_the_last_is_dealt_out)
     loader = open_loader(digits, "train", 8, SETTINGS, seed=3)
     assert len(list(loader.dataset())) == loader.steps
     assert sorted(int(i) for step in range(loader.steps) for i in loader.ids(step)) == sorted(rows_by_id(digits, "train"))
-    assert any(early)
+    assert asked.is_set()
 
 
 @installed
