@@ -1,6 +1,6 @@
 """An exponential moving average of a network's weights, to be judged and shipped in their place (Polyak & Juditsky 1992)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import keras
@@ -25,17 +25,21 @@ class Averages:
         for average, weight in zip(self.variables, self._model.trainable_variables, strict=True):
             self._strategy.extended.update(average.value, _blend, args=(weight.value, momentum), group=False)
 
-    @contextmanager
-    def applied(self) -> Iterator[None]:
-        """The model has the averages within the block, and all that it had before after it, statistics and seeds included."""
-        before = [(variable, variable.numpy()) for variable in self._model.variables]
+    def apply(self) -> None:
+        """Puts the averages into the model."""
         for average, weight in zip(self.variables, self._model.trainable_variables, strict=True):
             weight.assign(average.numpy())
-        try:
-            yield
-        finally:
-            for variable, value in before:
-                variable.assign(value)
+
+
+@contextmanager
+def unchanged(variables: Sequence[keras.Variable]) -> Iterator[None]:
+    """After the block these have the values again that they had before it."""
+    before = [(variable, variable.numpy()) for variable in variables]
+    try:
+        yield
+    finally:
+        for variable, value in before:
+            variable.assign(value)
 
 
 def _blend(average: tf.Variable, weight: tf.Tensor, momentum: tf.Tensor) -> tf.Operation:

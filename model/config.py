@@ -22,8 +22,8 @@ Factors = Annotated[tuple[Factor, Factor], AfterValidator(_ascending)]
 class CrnnSettings(Settings):
     """Ours. `widths` are the channels of the convolution stages; `depth` sequence layers of `units` follow.
 
-    The first stage, the `stem`, is a full convolution and one that is full or separable. The others have a residual block of
-    `convolutions`, the last one `last_blocks`.
+    The first stage, the `stem`, is a full convolution and a second one: full before its pooling, or separable in place of it.
+    The others have a residual block of `convolutions`, the last one `last_blocks`.
 
     `head: positions` reads one character at each of `positions` places (None: as many as the longest label has), `joint`
     also trains CTC's, whose loss counts `ctc_weight` times.
@@ -148,10 +148,12 @@ class OptimiserSettings(Settings):
     better, `monitor` says: the exact match (then the character errors, then the loss) or the loss of the val split; by more
     than `min_delta`, where that is set. Training starts from the weights of the model `init_from`, a folder or a URI such as
     models:/glyphmill@champion, as far as they fit. A device's part of a batch is worked through in `accumulate` pieces.
-    `ema` is the momentum of the averaged weights that are judged and shipped, 0.999 or so; their batch normalisation takes its
-    statistics from `ema_batches` training batches. `precision: auto` is float32 on CPUs and a mixed one on GPUs that have it.
-    Inside an epoch a checkpoint is written every `checkpoint_minutes`, and every `checkpoint_steps` batches. After `minutes` of
-    training and validation it stops, within an epoch too; warm-up and cosine then follow the time instead of the steps.
+    `ema` is the momentum of averaged weights, 0.999 or so, that are judged and shipped instead of the last ones. Batch
+    normalisation takes its statistics for that from `statistics_batches` of images that are not changed at random (0: from
+    those of training), at most an eighth of an epoch, or for averaged weights all of it. `precision: auto` is float32 on CPUs
+    and a mixed one on GPUs that have it. Inside an epoch a checkpoint is written every `checkpoint_minutes`, and every
+    `checkpoint_steps` batches. After `minutes` of training and validation it stops, within an epoch too; warm-up and cosine
+    then follow the time instead of the steps.
     """
 
     epochs: int = Field(default=40, ge=1)
@@ -171,7 +173,7 @@ class OptimiserSettings(Settings):
     clip_norm: float = Field(default=1.0, gt=0)
     accumulate: int = Field(default=1, ge=1, le=64)
     ema: float | None = Field(default=None, gt=0, lt=1)
-    ema_batches: int = Field(default=50, ge=1)
+    statistics_batches: int = Field(default=50, ge=0)
     patience: int = Field(default=15, ge=1, description="epochs without a better validation before it stops early")
     monitor: Literal["exact_match", "loss"] = "exact_match"
     min_delta: float = Field(default=0.0, ge=0, allow_inf_nan=False)

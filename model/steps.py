@@ -69,10 +69,9 @@ class Steps:
         return self._strategy.run(self._judge, args=(batch,))
 
     @tf.function(reduce_retracing=True)
-    def refresh(self, batches: Iterator[Batch], first: tf.Tensor, count: tf.Tensor) -> None:
-        """Runs `count` batches through the network as in training, only for batch normalisation to take note of them."""
-        for step in tf.range(first, first + count):
-            self._strategy.run(self._forward, args=(next(batches), step))
+    def refresh(self, batch: Batch) -> None:
+        """Runs images as they are through the network as in training, only for batch normalisation to take note of them."""
+        self._strategy.run(self._forward, args=(batch,))
 
     def _following(self, batches: Iterator[Batch]) -> tuple[Batch, tf.Tensor]:
         """The next batch, and when it came."""
@@ -134,22 +133,15 @@ class Steps:
         self._optimizer.apply(gradients, self._model.trainable_variables)
         return tf.identity(self._optimizer.iterations.value)
 
-    def _forward(self, batch: Batch, step: tf.Tensor) -> None:
-        self._network(self._augmented(batch, step), training=True)
+    def _forward(self, batch: Batch) -> None:
+        self._network(tf.cast(_real(batch), tf.float32), training=True)
 
     def _augmented(self, batch: Batch, step: tf.Tensor) -> tf.Tensor:
-        """The replica's pixels, changed at random as batch number `step` is; padding rows repeat the real ones.
-
-        So blank rows take no part in batch normalisation. (Where a replica has no real row, see Trainer.)
-        """
-        images, _, _, weights = batch
+        """The replica's pixels, changed at random as batch number `step` is."""
         context = tf.distribute.get_replica_context()
-        real = tf.maximum(tf.reduce_sum(tf.cast(weights > 0, tf.int32)), 1)
         seed = tf.stack([self._settings.train.seed, tf.cast(step, tf.int32)])
         part, parts = context.replica_id_in_sync_group, context.num_replicas_in_sync
-        return augment(
-            tf.gather(images, tf.range(images.shape[0]) % real), self._settings.augment, seed, part=part, parts=parts
-        )
+        return augment(_real(batch), self._settings.augment, seed, part=part, parts=parts)
 
     def _judge(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         images, labels, lengths, weights = batch
@@ -158,3 +150,13 @@ class Steps:
         logits = self.head.logits(outputs)
         probabilities = tf.nn.softmax(logits)
         return loss, tf.argmax(logits, axis=-1, output_type=tf.int32), tf.reduce_max(probabilities, axis=-1)
+
+
+def _real(batch: Batch) -> tf.Tensor:
+    """The replica's images, uint8, where padding rows repeat the real ones, so that no blank one is in batch normalisation.
+
+    (Where a replica has no real row, see Trainer.)
+    """
+    images, _, _, weights = batch
+    real = tf.maximum(tf.reduce_sum(tf.cast(weights > 0, tf.int32)), 1)
+    return tf.gather(images, tf.range(images.shape[0]) % real)

@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +15,7 @@ import tensorflow as tf
 
 from model import heads
 from model.agreement import Agreement
-from model.averages import Averages
+from model.averages import Averages, unchanged
 from model.checkpoints import Arrays, Checkpoints, Groups, State, named
 from model.cluster import Cluster
 from model.config import TrainSettings
@@ -38,6 +40,7 @@ __all__ = ["Epoch", "Trained", "Trainer"]
 ALONE = Cluster()
 MIB = 2**20
 SHOWN_IDS = 64
+PARTS = 8  # of an epoch's batches, of which one gives statistics: a few hundredths of its time
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,7 @@ class Trainer:
         state = self._rest_of_epoch(state, run)
         began = time.monotonic()
         try:
-            with self._judged(len(state.history)):
+            with self._judged():
                 val_loss, val = self._validate(run.termination)
                 epoch = self._told(state, val_loss, val, time.monotonic() - began)
                 after = State((*state.history, epoch))
@@ -203,18 +206,27 @@ class Trainer:
             weight.assign(value)
 
     @contextmanager
-    def _judged(self, epochs: int) -> Iterator[None]:
-        """The model has the weights that are judged: averages, with statistics of their own from the epoch's first batches."""
-        if self._averages is None:
+    def _judged(self) -> Iterator[None]:
+        """The model has what is judged: averaged weights, where it has some, and statistics of images as they are."""
+        with unchanged(self.model.variables):
+            if self._averages is not None:
+                self._averages.apply()
+            for batch in self._sample:
+                self._steps.refresh(batch)
             yield
-            return
-        first = epochs * self._loader.steps
-        count = min(self._loader.steps, self._settings.ema_batches)
-        with self._averages.applied():
-            with self._loader.told_errors():
-                batches = iter(self._batches(epochs + 1, first))
-                self._steps.refresh(batches, tf.constant(first, tf.int64), tf.constant(count, tf.int64))
-            yield
+
+    @cached_property
+    def _sample(self) -> list[Batch]:
+        """The first batches of training, from which batch normalisation takes its statistics.
+
+        Of an epoch an eighth at most, which costs little, but for averaged weights, which come with none of their own.
+        """
+        if not any(isinstance(layer, keras.layers.BatchNormalization) for layer in self.model.layers):
+            return []
+        steps = self._loader.steps if self._averages is not None else max(1, self._loader.steps // PARTS)
+        count = min(self._settings.statistics_batches, steps - (self._ends_blank and steps == self._loader.steps))
+        with self._loader.told_errors():
+            return list(islice(self._batches(1, 0), count))
 
     def _validate(self, termination: Termination) -> tuple[float, Scores]:
         """Mean loss over the rows of the val split, and its scores. Raises Stopped where this worker is alone."""

@@ -30,8 +30,7 @@ def build(settings: CrnnSettings, image_shape: tuple[int, int, int], characters:
     image = keras.Input(image_shape, name="image")
     x = layers.LayerNormalization(axis=[1, 2, 3], center=False, scale=False, epsilon=1.0)(image)
     x = _conv(x, first, size=5, strides=2)
-    x = (_separable if settings.stem == "separable" else _conv)(x, first)
-    x = layers.MaxPooling2D(2)(x)
+    x = _separable(x, first, strides=2) if settings.stem == "separable" else layers.MaxPooling2D(2)(_conv(x, first))
     separable = settings.convolutions == "separable"
     for stage, width in enumerate(rest, start=1):
         x = _conv(x, width, size=1 if separable else 3)
@@ -44,14 +43,15 @@ def build(settings: CrnnSettings, image_shape: tuple[int, int, int], characters:
     if settings.sequence == "conv":
         for _ in range(settings.depth):
             x = layers.Add()([x, _conv(x, settings.units, size=(1, 3))])
-    x = layers.Reshape(x.shape[2:])(x)
     if settings.sequence == "lstm":
+        x = ops.squeeze(x, axis=1)
         for _ in range(settings.depth):
             x = layers.Bidirectional(layers.LSTM(settings.units // 2, return_sequences=True))(x)
+        x = ops.expand_dims(x, axis=1)
     x = layers.Dropout(settings.dropout)(x)
     if settings.head == "ctc":
         return keras.Model(image, _frames(x, characters, "logits"), name=settings.name)
-    slots = _slots(x, settings.positions or longest)
+    slots = _slots(ops.squeeze(x, axis=1), settings.positions or longest)
     logits = layers.Dense(characters + 1, dtype="float32", name="logits")(slots)
     if settings.head == "positions":
         return keras.Model(image, logits, name=settings.name)
@@ -59,9 +59,9 @@ def build(settings: CrnnSettings, image_shape: tuple[int, int, int], characters:
 
 
 def _frames(x: keras.KerasTensor, characters: int, name: str) -> keras.KerasTensor:
-    """CTC's logits (N, T, characters + 1) of (N, T, units)."""
-    layer = layers.Dense(characters + 1, dtype="float32", name=name)
-    logits = layer(x)
+    """CTC's logits (N, T, characters + 1) of (N, 1, T, units)."""
+    layer = layers.Conv2D(characters + 1, 1, dtype="float32", name=name)  # of fewer operations in ONNX than a dense one
+    logits = ops.squeeze(layer(x), axis=1)
     kernel, bias = layer.get_weights()
     bias[characters] = BLANK_BIAS
     layer.set_weights([kernel, bias])
@@ -106,9 +106,10 @@ def _block(x: keras.KerasTensor, convolve: Callable[..., keras.KerasTensor]) -> 
     return layers.Activation("relu")(layers.Add()([x, convolve(convolve(x, width), width, active=False)]))
 
 
-def _separable(x: keras.KerasTensor, width: int, *, active: bool = True) -> keras.KerasTensor:
+def _separable(x: keras.KerasTensor, width: int, *, strides: int = 1, active: bool = True) -> keras.KerasTensor:
     """Each channel by itself, then each pixel by itself, nothing between them (as Chollet 2017, Xception, arXiv 1610.02357)."""
-    return _conv(layers.DepthwiseConv2D(3, padding="same", use_bias=False)(x), width, size=1, active=active)
+    x = layers.DepthwiseConv2D(3, strides=strides, padding="same", use_bias=False)(x)
+    return _conv(x, width, size=1, active=active)
 
 
 def _norm(x: keras.KerasTensor) -> keras.KerasTensor:

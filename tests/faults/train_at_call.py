@@ -21,7 +21,7 @@ SETTINGS = {
         "batch_size": 32,
         "learning_rate": 0.01,
         "ema": 0.9,
-        "ema_batches": 3,
+        "statistics_batches": 3,
         "schedule": "plateau",
         "plateau_patience": 1,
         "precision": "float32",

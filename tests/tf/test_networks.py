@@ -88,7 +88,7 @@ def test_an_image_of_one_colour_is_read(value):
 
 def test_the_blank_is_unlikely_at_the_start():
     kernel, bias = network(characters=5).get_layer("logits").get_weights()
-    assert kernel.shape[1] == 6
+    assert kernel.shape[-1] == 6
     assert bias.tolist() == [0, 0, 0, 0, 0, -2]
 
 

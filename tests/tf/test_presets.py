@@ -23,7 +23,7 @@ LETTERS = string.ascii_uppercase + string.digits
 # preset, its ingest, characters, longest label, weights (batch statistics too), output
 PRESETS = [
     ("default", "default", 36, 5, 212_533, (40, 37)),
-    ("fast", "default", 36, 5, 35_157, (40, 37)),
+    ("fast", "default", 36, 5, 56_645, (40, 37)),
     ("large", "default", 36, 5, 3_294_122, (5, 37)),
     ("multihead_rgb", "multihead_rgb", 36, 5, 15_354_873, (5, 37)),
     ("letter_cnn", "letter_cnn", 36, 1, 517_092, (1, 37)),

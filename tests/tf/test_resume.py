@@ -14,7 +14,7 @@ from model.trainer import Trainer
 pytestmark = pytest.mark.tf
 KINDS = {
     "plain": {},
-    "averages": {"ema": 0.9, "ema_batches": 2},
+    "averages": {"ema": 0.9, "statistics_batches": 2},
     "plateau": {"schedule": "plateau", "plateau_patience": 1},
     "sgd in pieces": {"optimizer": "sgd", "accumulate": 2},
     "float16": {"precision": "mixed_float16"},

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -191,6 +192,32 @@ def test_every_way_to_train_learns(trainer, tmp_path, changes, learns):
     done = trainer(train=settings).fit(tmp_path, lambda epoch: None)
     assert done.history[-1].train_loss < learns * done.history[0].train_loss
     assert {layer.compute_dtype for layer in done.model.layers} == {"float32"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "part", "batches"),  # of the 6 of an epoch
+    [
+        ({"statistics_batches": 4}, 1, 4),
+        ({}, 3, 2),
+        ({"ema": 0.9}, 8, 6),  # averaged weights have none of their own
+    ],
+)
+def test_it_is_judged_with_statistics_of_images_as_they_are(digits, quick, tmp_path, monkeypatch, changes, part, batches):
+    monkeypatch.setattr("model.trainer.PARTS", part)
+
+    def ended(**train: object) -> tuple[Trainer, keras.Model]:
+        settings = quick(train={"learning_rate": 1e-9, **train}, augment={"noise": 0.5, "cutout": 1})
+        made = Trainer(digits, settings, tf.distribute.get_strategy())
+        return made, made.fit(tmp_path / str(train), lambda epoch: None).model
+
+    _, expected = ended(statistics_batches=0)
+    made, found = ended(**changes)
+    assert len(made._sample) == batches
+    for images, _, _, weights in made._sample:
+        full = np.resize(images[weights > 0], images.shape)  # blank rows of the last batch count for nothing
+        expected(full.astype(np.float32), training=True)
+    for one, other in zip(found.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
 def test_a_batch_that_does_not_split_into_pieces_is_refused(trainer):

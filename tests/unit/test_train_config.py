@@ -92,7 +92,7 @@ def test_an_unknown_key_is_told_with_those_that_are_known(override, message):
         "train.accumulate=65",
         "train.ema=1",
         "train.ema=0",
-        "train.ema_batches=0",
+        "train.statistics_batches=-1",
         "train.precision=float16",
         "train.steps_per_call=0",
         "train.checkpoint_minutes=0",
