@@ -1,8 +1,5 @@
 """An exponential moving average of a network's weights, to be judged and shipped in their place (Polyak & Juditsky 1992)."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-
 import keras
 import tensorflow as tf
 
@@ -29,17 +26,6 @@ class Averages:
         """Puts the averages into the model."""
         for average, weight in zip(self.variables, self._model.trainable_variables, strict=True):
             weight.assign(average.numpy())
-
-
-@contextmanager
-def unchanged(variables: Sequence[keras.Variable]) -> Iterator[None]:
-    """After the block these have the values again that they had before it."""
-    before = [(variable, variable.numpy()) for variable in variables]
-    try:
-        yield
-    finally:
-        for variable, value in before:
-            variable.assign(value)
 
 
 def _blend(average: tf.Variable, weight: tf.Tensor, momentum: tf.Tensor) -> tf.Operation:

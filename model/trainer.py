@@ -1,8 +1,8 @@
 """The training loop: one loop over tf.distribute, the same on one device, on many and on many hosts."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from model import heads
 from model.agreement import Agreement
-from model.averages import Averages, unchanged
+from model.averages import Averages
 from model.checkpoints import Arrays, Checkpoints, Groups, State, named
 from model.cluster import Cluster
 from model.config import TrainSettings
@@ -196,19 +196,15 @@ class Trainer:
         """Whether the last batch of an epoch may have no real row for some replica."""
         return self._strategy.num_replicas_in_sync > 1 and self._loader.rows % self._settings.batch_size > 0
 
-    @contextmanager
-    def _without_blank_statistics(self, step: int) -> Iterator[None]:
+    def _without_blank_statistics(self, step: int) -> AbstractContextManager[None]:
         """Batch normalisation takes no note of a last batch that has nothing but padding for some replica."""
         blank = self._ends_blank and step == self._loader.steps - 1
-        before = [(weight, weight.numpy()) for weight in self.model.non_trainable_weights] if blank else []
-        yield
-        for weight, value in before:
-            weight.assign(value)
+        return _unchanged(self.model.non_trainable_weights if blank else [])
 
     @contextmanager
     def _judged(self) -> Iterator[None]:
         """The model has what is judged: averaged weights, where it has some, and statistics of images as they are."""
-        with unchanged(self.model.variables):
+        with _unchanged(self.model.variables):
             if self._averages is not None:
                 self._averages.apply()
             for batch in self._sample:
@@ -223,8 +219,9 @@ class Trainer:
         """
         if not any(isinstance(layer, keras.layers.BatchNormalization) for layer in self.model.layers):
             return []
-        steps = self._loader.steps if self._averages is not None else max(1, self._loader.steps // PARTS)
-        count = min(self._settings.statistics_batches, steps - (self._ends_blank and steps == self._loader.steps))
+        full = self._loader.steps - self._ends_blank
+        part = full if self._averages is not None else max(1, self._loader.steps // PARTS)
+        count = min(self._settings.statistics_batches, part, full)
         with self._loader.told_errors():
             return list(islice(self._batches(1, 0), count))
 
@@ -337,3 +334,14 @@ def _gpu_memory() -> float | None:
     if not tf.config.get_visible_devices("GPU"):
         return None
     return tf.config.experimental.get_memory_info("GPU:0")["peak"] / MIB
+
+
+@contextmanager
+def _unchanged(variables: Sequence[keras.Variable]) -> Iterator[None]:
+    """After the block these have the values again that they had before it."""
+    before = [(variable, variable.numpy()) for variable in variables]
+    try:
+        yield
+    finally:
+        for variable, value in before:
+            variable.assign(value)
