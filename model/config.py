@@ -146,7 +146,8 @@ class OptimiserSettings(Settings):
     `momentum` is SGD's, `beta_2` Adam's; weights decay with adamw and sgd. The plateau schedule multiplies the rate by
     `plateau_factor` after `plateau_patience` epochs without a better validation, down to a rate of `plateau_floor`. What is
     better, `monitor` says: the exact match (then the character errors, then the loss) or the loss of the val split; by more
-    than `min_delta`, where that is set. Training starts from the weights of the model `init_from`, a folder or a URI such as
+    than `min_delta`, where that is set. With the cosine schedule the last epoch is kept of those that only chance may set
+    apart from the best. Training starts from the weights of the model `init_from`, a folder or a URI such as
     models:/glyphmill@champion, as far as they fit. A device's part of a batch is worked through in `accumulate` pieces.
     `ema` is the momentum of averaged weights, 0.999 or so, that are judged and shipped instead of the last ones. Batch
     normalisation takes its statistics for that from `statistics_batches` of images that are not changed at random (0: from

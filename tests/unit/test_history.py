@@ -18,6 +18,7 @@ def history(*exact: int) -> list[Epoch]:
     return [epoch(number, n) for number, n in enumerate(exact, start=1)]
 
 
+@pytest.mark.parametrize("schedule", ["constant", "plateau"])
 @pytest.mark.parametrize(
     ("epochs", "best"),
     [
@@ -29,8 +30,27 @@ def history(*exact: int) -> list[Epoch]:
         ([epoch(1, 3, edits=4), epoch(2, 3, edits=5)], 1),
     ],
 )
-def test_the_best_epoch(epochs, best):
-    assert best_of(epochs).epoch == best
+def test_the_best_epoch(epochs, best, schedule):
+    assert best_of(epochs, OptimiserSettings(schedule=schedule)).epoch == best
+
+
+@pytest.mark.parametrize(
+    ("epochs", "best"),
+    [
+        (history(1, 9, 5), 3),
+        (history(1, 9, 4), 2),
+        (history(9, 7, 5, 4), 3),
+        (history(9, 6, 10, 6, 5), 4),  # against the best, not against the epoch before
+        ([epoch(1, 9, edits=2), epoch(2, 8, edits=6)], 2),
+        ([epoch(1, 9, edits=2), epoch(2, 8, edits=7)], 1),
+        ([epoch(1, 9, edits=2), epoch(2, 9, edits=7)], 1),
+    ],
+)
+def test_the_best_epoch_of_a_falling_rate_is_the_last_within_chance(epochs, best):
+    settings = OptimiserSettings(schedule="cosine")
+    assert best_of(epochs, settings).epoch == best
+    for end, after in enumerate(epochs, start=1):  # of whose weights the last ones or those kept before can be had
+        assert best_of(epochs[:end], settings) in (after, best_of(epochs[: end - 1], settings))
 
 
 @pytest.mark.parametrize(
