@@ -68,11 +68,8 @@ def test_training_learns_and_a_seed_repeats_it(trainer, tmp_path):
     np.testing.assert_allclose([e.train_loss for e in one], [e.train_loss for e in two], rtol=1e-3)
 
 
-SCORES = {
-    "bad": Scores(7, 0, 9, 16),
-    "fair": Scores(7, 2, 5, 16),
-    "good": Scores(7, 7, 0, 16),
-}  # fair is behind good by more than chance
+# good is ahead of fair by more than chance
+SCORES = {"bad": Scores(7, 0, 9, 16), "fair": Scores(7, 2, 5, 16), "good": Scores(7, 7, 0, 16)}
 
 
 @pytest.mark.parametrize(
