@@ -1,7 +1,7 @@
 """What is known after each epoch, and what follows from it: the best one, an early stop, a lower rate. Without TensorFlow."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -70,7 +70,7 @@ def best_of(history: Sequence[Epoch], settings: OptimiserSettings = BY_EXACT_MAT
     Under the cosine schedule, whose rate falls, those read as well too that are behind by no more than CHANCE texts and
     characters. Judged by loss, or with a `min_delta`, the first.
     """
-    best = _last(history, lambda epoch, best: better(epoch, best, settings))
+    best = _first_best(history, settings)
     if best is None or settings.monitor == "loss" or settings.min_delta:
         return best
     margin = CHANCE if settings.schedule == "cosine" else 0
@@ -79,13 +79,13 @@ def best_of(history: Sequence[Epoch], settings: OptimiserSettings = BY_EXACT_MAT
 
 def is_over(history: Sequence[Epoch], settings: OptimiserSettings) -> bool:
     """Whether the epochs are over, or validation has not improved for `patience` of them."""
-    improved = _last(history, lambda epoch, best: better(epoch, best, settings))
+    improved = _first_best(history, settings)
     return improved is not None and (len(history) >= settings.epochs or len(history) - improved.epoch >= settings.patience)
 
 
-def _last(history: Sequence[Epoch], replaces: Callable[[Epoch, Epoch], bool]) -> Epoch | None:
-    """The last epoch that replaced the one that stood before it; the first stands at the start."""
-    return reduce(lambda best, epoch: epoch if replaces(epoch, best) else best, history) if history else None
+def _first_best(history: Sequence[Epoch], settings: OptimiserSettings) -> Epoch | None:
+    """The last epoch that was better than the one that stood before it; the first stands at the start."""
+    return reduce(lambda best, epoch: epoch if better(epoch, best, settings) else best, history) if history else None
 
 
 def _reads_as_well(epoch: Epoch, best: Epoch, margin: int) -> bool:
